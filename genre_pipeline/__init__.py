@@ -1,0 +1,1 @@
+"""GENRE: personal recommendations from text, images and audio, built on language models."""

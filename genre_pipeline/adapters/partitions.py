@@ -1,0 +1,196 @@
+"""Partitions on disk: parquet with a manifest, written atomically and checked on load.
+
+A partition is a folder `<root>/<table>/<key>/` holding `part.parquet`, any companion files and `manifest.json` (rows,
+sha256 of every file, hash of the schema, and the decisions that made it). It appears whole or not at all: written to a
+temporary folder on the same file system, synced, then renamed. Nothing here knows about days beyond sorting keys.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from genre_pipeline.contracts.errors import ContractError, CorruptPartitionError, MissingPartitionError
+
+PART = "part.parquet"
+MANIFEST = "manifest.json"
+SINGLE = "all"
+"""The key of a table that is not partitioned."""
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a partition holds, and what decided it. Equal inputs give equal manifests, byte for byte."""
+
+    table: str
+    key: str
+    rows: int
+    schema: str
+    """sha256 over column names and types."""
+    files: Mapping[str, str]
+    """File name to sha256."""
+    decisions: Mapping[str, Any]
+    """Whatever the computation decided or was given: seeds, weights, thresholds, fingerprints of its inputs."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the manifest itself: equal fingerprints mean equal bytes."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The canonical text: sorted keys, no spaces to vary."""
+        return json.dumps(self.__dict__, sort_keys=True, indent=1, ensure_ascii=False)
+
+
+class PartitionStore:
+    """Tables as folders of partitions under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def write(
+        self,
+        table: str,
+        key: str,
+        frame: pl.DataFrame,
+        *,
+        decisions: Mapping[str, Any] | None = None,
+        companions: Callable[[Path], None] | None = None,
+    ) -> Manifest:
+        """Replace one partition. `companions` may write further files into the folder it is given."""
+        target = self._folder(table, key)
+        with _replacing(target) as folder:
+            frame.write_parquet(folder / PART, statistics=True)
+            if companions is not None:
+                companions(folder)
+            files = {
+                path.relative_to(folder).as_posix(): _sha256(path)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
+            }
+            manifest = Manifest(table, key, frame.height, _schema_hash(frame.schema), files, dict(decisions or {}))
+            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        return manifest
+
+    def read(self, table: str, key: str) -> pl.DataFrame:
+        """One partition, its checksum verified."""
+        self.verify(table, key)
+        return pl.read_parquet(self._folder(table, key) / PART)
+
+    def scan(self, table: str, *, until: str | None = None) -> pl.LazyFrame:
+        """All partitions in key order, up to and including the key `until`, each verified, as one lazy frame."""
+        keys = [key for key in self.keys(table) if until is None or key <= until]
+        if not keys:
+            raise self._missing(table, until or "any")
+        for key in keys:
+            self.verify(table, key)
+        return pl.concat([pl.scan_parquet(self._folder(table, key) / PART) for key in keys], how="vertical")
+
+    def manifest(self, table: str, key: str) -> Manifest:
+        """The manifest of one partition, unverified."""
+        path = self._folder(table, key) / MANIFEST
+        if not path.is_file():
+            raise self._missing(table, key)
+        try:
+            return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise self._corrupt(table, key, MANIFEST) from error
+
+    def verify(self, table: str, key: str) -> Manifest:
+        """Check every file of a partition against its manifest. parquet alone does not notice a flipped bit."""
+        manifest = self.manifest(table, key)
+        folder = self._folder(table, key)
+        bad = [
+            name
+            for name, digest in manifest.files.items()
+            if not (folder / name).is_file() or _sha256(folder / name) != digest
+        ]
+        if bad:
+            raise self._corrupt(table, key, *bad)
+        return manifest
+
+    def folder(self, table: str, key: str) -> Path:
+        """Where a partition's verified files lie, for readers of companion files."""
+        self.verify(table, key)
+        return self._folder(table, key)
+
+    def keys(self, table: str) -> list[str]:
+        """The keys that exist, sorted."""
+        folder = self.root / _checked(table)
+        return sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+
+    def has(self, table: str, key: str) -> bool:
+        """Whether a partition exists."""
+        return (self._folder(table, key) / MANIFEST).is_file()
+
+    def _folder(self, table: str, key: str) -> Path:
+        return self.root / _checked(table) / _checked(key)
+
+    def _missing(self, table: str, key: str) -> MissingPartitionError:
+        return MissingPartitionError(
+            f"{table} has no partition {key!r} under {self.root}",
+            remedy=f"Materialise it: `genre run --select {table} --date {key}`, or a backfill in the Dagster UI.",
+        )
+
+    def _corrupt(self, table: str, key: str, *files: str) -> CorruptPartitionError:
+        return CorruptPartitionError(
+            f"{table}, partition {key!r}, does not match its manifest",
+            remedy=f"Materialise it again: `genre run --select {table} --date {key}`. Nothing was read from it.",
+            culprits=files,
+        )
+
+
+def _checked(name: str) -> str:
+    """Partition keys come from outside: a name that could leave the root is refused."""
+    if not _SAFE_NAME.fullmatch(name):
+        raise ContractError(
+            "A table or partition name has characters outside A-Z a-z 0-9 _ . -", remedy="Rename it.", culprits=[name]
+        )
+    return name
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+    try:
+        yield folder
+        for path in folder.rglob("*"):
+            _sync(path)
+        _sync(folder)
+        retired = Path(tempfile.mkdtemp(prefix=".retired-", dir=target.parent))
+        if target.exists():
+            os.replace(target, retired / target.name)
+        os.replace(folder, target)
+        _sync(target.parent)
+        shutil.rmtree(retired)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _schema_hash(schema: pl.Schema) -> str:
+    text = json.dumps([[name, str(dtype)] for name, dtype in schema.items()])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,35 @@
+"""Column names. One thing has one name, everywhere: frames, parquet, SQL, Feast and JSON."""
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+TIMESTAMP = "timestamp"
+EVENT = "event"
+VALUE = "value"
+
+TITLE = "title"
+DESCRIPTION = "description"
+CATEGORIES = "categories"
+IMAGE = "image"
+AUDIO = "audio"
+AVAILABLE = "available"
+PUBLISHED_AT = "published_at"
+PRICE = "price"
+
+RECOMMENDER = "recommender"
+RANK = "rank"
+SCORE = "score"
+REASONS = "reasons"
+
+RUN_ID = "run_id"
+AS_OF = "as_of"
+DAY = "day"
+
+USER_INDEX = "user_index"
+ITEM_INDEX = "item_index"
+WEIGHT = "weight"
+"""How much an interaction counts in training: from its event type, 1.0 unless configured."""
+
+CONTENT_HASH = "content_hash"
+VECTOR = "vector"
+EVENT_TIMESTAMP = "event_timestamp"
+"""When a feature value became true: Feast's own word for it."""

@@ -1,0 +1,32 @@
+"""Names of the things the pipeline makes. Asset key = Feast feature view = folder or SQL table = the constant here."""
+
+INTERACTIONS = "interactions"
+ITEMS = "items"
+USERS = "users"
+REJECTED_ROWS = "rejected_rows"
+
+ITEM_TEXTS = "item_texts"
+ITEM_BAG_OF_WORDS = "item_bag_of_words"
+ITEM_TFIDF = "item_tfidf"
+ITEM_TEXT_WEIGHTED = "item_text_weighted"
+ITEM_TEXT_VECTORS = "item_text_vectors"
+ITEM_STATISTICS = "item_statistics"
+USER_STATISTICS = "user_statistics"
+USER_HISTORIES = "user_histories"
+USER_VECTORS = "user_vectors"
+ONLINE_FEATURES = "online_features"
+TRAINING_FEATURES = "training_features"
+
+SEQUENCE_MODEL = "sequence_model"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+HYBRID_SETTINGS = "hybrid_settings"
+EVALUATION = "evaluation"
+RECOMMENDATIONS = "recommendations"
+SIMILAR_ITEMS = "similar_items"
+POPULAR_ITEMS = "popular_items"
+PUBLICATION = "publication"
+
+TRAINING_SERVICE = "training_v1"
+SCORING_SERVICE = "scoring_v1"

@@ -1,0 +1,120 @@
+"""Table contracts: what a clean row is. Each rule's name is the reason written beside a row that breaks it.
+
+Frames in, frames out: a module that hands a table to another hands it in one of these schemas. `validate` proves a
+frame that we made; `filter` splits a frame that somebody gave us into good rows and rejected rows with reasons.
+"""
+
+import dataframely as dy
+import polars as pl
+
+TIME = pl.Datetime("us", "UTC")
+MAX_ID_BYTES = 512
+EARLIEST_YEAR, LATEST_YEAR = 1970, 2100
+
+
+class Interactions(dy.Schema):
+    """What a user did with an item, and when. Sorted by timestamp; equal timestamps keep their order in the source."""
+
+    user_id = dy.String(nullable=False, min_length=1)
+    item_id = dy.String(nullable=False, min_length=1)
+    timestamp = dy.Datetime(nullable=False, time_unit="us", time_zone="UTC")
+    event = dy.String(nullable=False, min_length=1)
+    value = dy.Float64(nullable=True)
+
+    @dy.rule()
+    def user_id_is_short(cls) -> pl.Expr:
+        """An id over 512 bytes is a payload, not an id."""
+        return pl.col("user_id").str.len_bytes() <= MAX_ID_BYTES
+
+    @dy.rule()
+    def item_id_is_short(cls) -> pl.Expr:
+        """An id over 512 bytes is a payload, not an id."""
+        return pl.col("item_id").str.len_bytes() <= MAX_ID_BYTES
+
+    @dy.rule()
+    def timestamp_in_range(cls) -> pl.Expr:
+        """A year outside 1970 to 2100 is a unit error or a default value."""
+        return pl.col("timestamp").dt.year().is_between(EARLIEST_YEAR, LATEST_YEAR)
+
+
+class Items(dy.Schema):
+    """The catalogue, one row an item. Other columns a source carries are kept beside these."""
+
+    item_id = dy.String(nullable=False, min_length=1, primary_key=True)
+    title = dy.String(nullable=True)
+    description = dy.String(nullable=True)
+    categories = dy.List(dy.String(nullable=False), nullable=False)
+    image = dy.String(nullable=True)
+    audio = dy.String(nullable=True)
+    available = dy.Bool(nullable=False)
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    price = dy.Float64(nullable=True, min=0)
+
+    @dy.rule()
+    def item_id_is_short(cls) -> pl.Expr:
+        """An id over 512 bytes is a payload, not an id."""
+        return pl.col("item_id").str.len_bytes() <= MAX_ID_BYTES
+
+
+class Users(dy.Schema):
+    """Known users, one row each. Attributes a source carries are kept beside the id."""
+
+    user_id = dy.String(nullable=False, min_length=1, primary_key=True)
+
+    @dy.rule()
+    def user_id_is_short(cls) -> pl.Expr:
+        """An id over 512 bytes is a payload, not an id."""
+        return pl.col("user_id").str.len_bytes() <= MAX_ID_BYTES
+
+
+class RejectedRows(dy.Schema):
+    """A row that broke a rule: nothing is lost, and each row says why. `raw` is the row as JSON."""
+
+    table = dy.String(nullable=False)
+    rule = dy.String(nullable=False)
+    raw = dy.String(nullable=False)
+    day = dy.Date(nullable=True)
+
+
+class ItemTexts(dy.Schema):
+    """The text a model reads of an item, composed by configuration. `text` is null where an item has none."""
+
+    item_id = dy.String(nullable=False, primary_key=True)
+    text = dy.String(nullable=True)
+    content_hash = dy.String(nullable=False)
+
+
+class ItemVectors(dy.Schema):
+    """One technique's vectors. `vector` is null where the modality is missing: masked, never invented."""
+
+    item_id = dy.String(nullable=False, primary_key=True)
+    model = dy.String(nullable=False)
+    content_hash = dy.String(nullable=False)
+    vector = dy.List(dy.Float32(nullable=False), nullable=True)
+
+
+class Recommendations(dy.Schema):
+    """Ranked lists in long form. `rank` starts at 1; ties in `score` go to the smaller `item_id`."""
+
+    user_id = dy.String(nullable=False, primary_key=True)
+    item_id = dy.String(nullable=False)
+    rank = dy.UInt32(nullable=False, primary_key=True, min=1)
+    score = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)
+
+
+class SimilarItems(dy.Schema):
+    """Nearest items of each item, by cosine similarity of their vectors."""
+
+    item_id = dy.String(nullable=False, primary_key=True)
+    similar_item_id = dy.String(nullable=False)
+    rank = dy.UInt32(nullable=False, primary_key=True, min=1)
+    score = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)
+
+
+class PopularItems(dy.Schema):
+    """The most popular items, overall (`category` is empty) and in each category."""
+
+    category = dy.String(nullable=False, primary_key=True)
+    item_id = dy.String(nullable=False)
+    rank = dy.UInt32(nullable=False, primary_key=True, min=1)
+    score = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)

@@ -1,0 +1,161 @@
+"""What every recommender and every trainer learns from: interactions with ids turned into positions.
+
+Ids are text outside and positions inside, so that matrix work never touches a string. Both orders are fixed here once:
+users and items sorted by id, which also settles ties (equal scores go to the smaller item id, the smaller position).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from genre_pipeline.contracts.columns import ITEM_ID, ITEM_INDEX, TIMESTAMP, USER_ID, USER_INDEX, WEIGHT
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Interactions up to `as_of`, the catalogue, and the item vectors, all by position.
+
+    `events` has the columns user_index (UInt32), item_index (UInt32), timestamp (Datetime us UTC) and weight (Float32),
+    sorted by user, then time; equal times keep the order of the source. Repeats are kept.
+    """
+
+    user_ids: pl.Series
+    """Users with at least one interaction, sorted, String."""
+    item_ids: pl.Series
+    """The whole catalogue, sorted, String: items with a row in the table or with an interaction."""
+    events: pl.DataFrame
+    is_candidate: np.ndarray
+    """bool [items]: may be recommended, which asks for `available` and for having existed at `as_of`."""
+    as_of: datetime
+    """The exclusive end of what is known; every event lies before it."""
+    has_clock: bool = True
+    """False where the source knows an order only: then days and windows mean nothing."""
+    item_vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Technique name to float32 [items, width]; rows are L2-normalised, and all zero where the modality is missing."""
+    item_categories: sparse.csr_matrix | None = None
+    """float32 [items, categories], 1 where the item carries the category; None where the data set has none."""
+
+    @property
+    def n_users(self) -> int:
+        """How many users have interactions."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """How many items the catalogue has, candidates or not."""
+        return len(self.item_ids)
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """float32 [users, items]: the largest weight of each user and item, repeats counted once."""
+        pairs = self.events.group_by(USER_INDEX, ITEM_INDEX).agg(pl.col(WEIGHT).max()).sort(USER_INDEX, ITEM_INDEX)
+        cells = (pairs[USER_INDEX].to_numpy(), pairs[ITEM_INDEX].to_numpy())
+        return sparse.csr_matrix(
+            (pairs[WEIGHT].to_numpy(), cells), shape=(self.n_users, self.n_items), dtype=np.float32
+        )
+
+    @cached_property
+    def history_lengths(self) -> np.ndarray:
+        """int64 [users]: how many distinct items each user has had."""
+        return np.diff(self.matrix.indptr).astype(np.int64)
+
+    def user_positions(self, user_ids: pl.Series) -> np.ndarray:
+        """int64 [len(user_ids)]: position of each user, -1 where the user has no interaction here."""
+        return _positions(user_ids, self.user_ids)
+
+    def item_positions(self, item_ids: pl.Series) -> np.ndarray:
+        """int64 [len(item_ids)]: position of each item, -1 where the catalogue does not have it."""
+        return _positions(item_ids, self.item_ids)
+
+
+def build_training_set(
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    *,
+    as_of: datetime,
+    has_clock: bool = True,
+    event_weights: Mapping[str, float] | None = None,
+    item_vectors: Mapping[str, pl.DataFrame] | None = None,
+    only_known_items: bool = False,
+) -> TrainingSet:
+    """Turn clean tables (`Interactions`, `Items`, `ItemVectors` by technique) into positions.
+
+    Interactions at or after `as_of` are left out. `event_weights` gives an event type's weight, 1.0 where it is not
+    named; a weight of 0 drops the event. With `only_known_items`, an item is a candidate only if somebody had
+    interacted with it, or it was published, before `as_of`: an evaluation's catalogue must not leak the future.
+    Without it, everything in the table is a candidate unless it is published later than `as_of`.
+    """
+    weights = dict(event_weights or {})
+    weight = (
+        pl.col("event").replace_strict(weights, default=1.0, return_dtype=pl.Float32)
+        if weights
+        else pl.lit(1.0, pl.Float32)
+    )
+    past = interactions.filter(pl.col(TIMESTAMP) < as_of).with_columns(weight.alias(WEIGHT)).filter(pl.col(WEIGHT) > 0)
+    user_ids = past[USER_ID].unique().sort()
+    item_ids = pl.concat([items[ITEM_ID], past[ITEM_ID]]).unique().sort()
+    return TrainingSet(
+        user_ids=user_ids,
+        item_ids=item_ids,
+        events=_indexed_events(past, user_ids, item_ids),
+        is_candidate=_candidates(items, past, item_ids, as_of, only_known_items),
+        as_of=as_of,
+        has_clock=has_clock,
+        item_vectors={name: _vector_matrix(frame, item_ids) for name, frame in (item_vectors or {}).items()},
+        item_categories=_category_matrix(items, item_ids),
+    )
+
+
+def _positions(wanted: pl.Series, known: pl.Series) -> np.ndarray:
+    lookup = pl.DataFrame({"id": known, "position": np.arange(len(known), dtype=np.int64)})
+    found = pl.DataFrame({"id": wanted}).join(lookup, on="id", how="left", maintain_order="left")
+    return found["position"].fill_null(-1).to_numpy()
+
+
+def _indexed_events(past: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
+    positions = past.select(
+        pl.Series(USER_INDEX, _positions(past[USER_ID], user_ids), dtype=pl.UInt32),
+        pl.Series(ITEM_INDEX, _positions(past[ITEM_ID], item_ids), dtype=pl.UInt32),
+        TIMESTAMP,
+        WEIGHT,
+    )
+    return positions.sort(USER_INDEX, TIMESTAMP, maintain_order=True)
+
+
+def _candidates(
+    items: pl.DataFrame, past: pl.DataFrame, item_ids: pl.Series, as_of: datetime, only_known_items: bool
+) -> np.ndarray:
+    listed = items.select(ITEM_ID, "available", "published_at")
+    row = pl.DataFrame({ITEM_ID: item_ids}).join(listed, on=ITEM_ID, how="left", maintain_order="left")
+    seen = row[ITEM_ID].is_in(past[ITEM_ID].unique().implode())
+    published = row["published_at"] < as_of
+    exists = published.fill_null(not only_known_items) | seen
+    # An item that only interactions mention has no row to say it is gone, and stays available.
+    return (row["available"].fill_null(True) & exists).to_numpy()
+
+
+def _vector_matrix(vectors: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
+    filled = vectors.drop_nulls("vector")
+    width = int(filled["vector"].list.len().first() or 0) if len(filled) else 0  # type: ignore[arg-type]
+    matrix = np.zeros((len(item_ids), width), dtype=np.float32)
+    positions = _positions(filled[ITEM_ID], item_ids)
+    if len(filled):
+        rows = filled["vector"].list.to_array(width).to_numpy().astype(np.float32, copy=False)
+        matrix[positions[positions >= 0]] = rows[positions >= 0]
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.divide(matrix, norms, out=matrix, where=norms > 0)
+
+
+def _category_matrix(items: pl.DataFrame, item_ids: pl.Series) -> sparse.csr_matrix | None:
+    pairs = items.select(ITEM_ID, "categories").explode("categories").drop_nulls().unique(maintain_order=True)
+    if pairs.is_empty():
+        return None
+    names = pairs["categories"].unique().sort()
+    cells = (_positions(pairs[ITEM_ID], item_ids), _positions(pairs["categories"], names))
+    ones = np.ones(len(pairs), dtype=np.float32)
+    return sparse.csr_matrix((ones, cells), shape=(len(item_ids), len(names)), dtype=np.float32)
