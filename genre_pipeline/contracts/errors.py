@@ -71,3 +71,11 @@ class PublishRefusedError(GenreError):
 
 class NotPublishedError(GenreError):
     """Nothing has been published yet for what was asked."""
+
+
+class RequestError(GenreError):
+    """A request to the service is not usable: an id, a parameter or a body breaks its limits."""
+
+
+class UnknownItemError(GenreError):
+    """An item is not in the published catalogue."""
