@@ -75,9 +75,9 @@ find_python = for name in python3.11 python3.12 python3; do \
 
 # pip says several lines a package: count them instead, and let everything else through.
 count_packages = awk -v total="$$(grep -c == requirements.lock)" ' \
-	/^(Collecting|Requirement already satisfied)/ { n++; if (n % 20 == 0 || n == total) print "  " n " of " total " packages"; fflush(); next } \
+	/^(Collecting|Processing|Requirement already satisfied)/ { n++; if (n % 20 == 0 || n == total) print "  " n " of " total " packages"; fflush(); next } \
 	/^Installing collected/ { print "  writing them to $(VENV)"; fflush(); next } \
-	/^ *(Using|Downloading|Obtaining|Preparing|Getting|Checking|Looking|Building|Created|Stored|Attempting|Found|Uninstalling|Successfully)/ || /^ +[^ ]* *[0-9.]+\/[0-9.]+ / || /^ *$$/ { next } \
+	/^ *(WARNING: Location|Using|Downloading|Obtaining|Preparing|Getting|Checking|Looking|Building|Created|Stored|Attempting|Found|Uninstalling|Successfully)/ || /^ +[^ ]* *[0-9.]+\/[0-9.]+ / || /^ *$$/ { next } \
 	{ print; fflush() }'
 
 $(STAMP): requirements.lock pyproject.toml
@@ -87,7 +87,7 @@ $(STAMP): requirements.lock pyproject.toml
 		$$python -m venv --clear $(VENV) || { echo "$$python cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
 	@echo "Installing requirements.lock into $(VENV) (about three minutes the first time)"
-	@$(BIN)/python -m pip install --no-deps --progress-bar off -r requirements.lock | $(count_packages)
+	@$(BIN)/python -m pip install --no-deps --progress-bar off -r requirements.lock 2>&1 | $(count_packages)
 	@echo "Installing genre-pipeline itself"
 	@# With dependencies, held to the lock: adds only what this platform's own torch build needs on top.
 	@$(BIN)/python -m pip install -q -c requirements.lock -e .
