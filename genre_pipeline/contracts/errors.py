@@ -79,3 +79,7 @@ class RequestError(GenreError):
 
 class UnknownItemError(GenreError):
     """An item is not in the published catalogue."""
+
+
+class TablesError(GenreError):
+    """The database of the published tables does not answer, is locked, or has not been migrated."""

@@ -1,0 +1,139 @@
+"""The tables of the output side, written once for SQLite and PostgreSQL.
+
+What belongs here: columns, keys and the types that differ by database. What does not: anything that runs a statement.
+The views and the history of the schema are in `migrations/`; a test holds that both describe the same tables.
+
+A list is one row (`item_ids` and `scores` by position, rank = position + 1), because a row for each recommendation is
+seven times the bytes and a tenth of the writing speed. The views `current_*` unfold them for plain SQL.
+The bulk tables have no foreign key to `runs`: checking one per row would cost more than loading it, and they are only
+written in the transaction that writes the run. The pointer has one: it can never name a run that is not there.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+METADATA = sa.MetaData()
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An instant: aware datetimes in and out, UTC in the database (`timestamptz`, or ISO text in SQLite)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To UTC; a naive value is a programming error, for nobody knows its zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("an instant needs a time zone")
+        instant = value.astimezone(UTC)
+        return instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Aware, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# Ids sort by their bytes everywhere, so that a fingerprint taken in key order is the same on both databases.
+ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+TEXTS = sa.JSON().with_variant(postgresql.ARRAY(sa.Text), "postgresql")
+SCORES = sa.JSON().with_variant(postgresql.ARRAY(sa.REAL), "postgresql")
+DOCUMENT = sa.JSON().with_variant(postgresql.JSONB, "postgresql")
+
+runs = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("run_id", ID, primary_key=True),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("as_of", UtcDateTime, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("model_version", sa.Text, nullable=False),
+    sa.Column("code_version", sa.Text, nullable=False),
+    sa.Column("decisions", DOCUMENT, nullable=False),
+    sa.Column("metrics", DOCUMENT, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("users", sa.BigInteger, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("erased_rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("erased_users", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("staged_at", UtcDateTime, nullable=False),
+    sa.Column("published_at", UtcDateTime, nullable=True),
+)
+"""One row a run, kept when its lists are retired: what a night decided can be read a year later."""
+
+publication = sa.Table(
+    "publication",
+    METADATA,
+    sa.Column("surface", ID, primary_key=True, server_default="default"),
+    sa.Column("run_id", ID, sa.ForeignKey("runs.run_id"), nullable=False),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("published_at", UtcDateTime, nullable=False),
+    sa.Column("previous_run_id", ID, sa.ForeignKey("runs.run_id"), nullable=True),
+)
+"""The pointer: which run each surface shows. Publishing changes this row and nothing that readers read."""
+
+recommendations = sa.Table(
+    "recommendations",
+    METADATA,
+    sa.Column("run_id", ID, primary_key=True),
+    sa.Column("user_id", ID, primary_key=True),
+    sa.Column("item_ids", TEXTS, nullable=False),
+    sa.Column("scores", SCORES, nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+)
+"""One row a user. `reasons` is a list of texts for each item, ragged, hence JSON on both databases."""
+
+similar_items = sa.Table(
+    "similar_items",
+    METADATA,
+    sa.Column("run_id", ID, primary_key=True),
+    sa.Column("item_id", ID, primary_key=True),
+    sa.Column("item_ids", TEXTS, nullable=False),
+    sa.Column("scores", SCORES, nullable=False),
+)
+"""One row an item: its nearest items."""
+
+popular_items = sa.Table(
+    "popular_items",
+    METADATA,
+    sa.Column("run_id", ID, primary_key=True),
+    sa.Column("category", ID, primary_key=True),
+    sa.Column("item_ids", TEXTS, nullable=False),
+    sa.Column("scores", SCORES, nullable=False),
+)
+"""One row a category; the empty category is the whole catalogue."""
+
+catalogue = sa.Table(
+    "catalogue",
+    METADATA,
+    sa.Column("run_id", ID, primary_key=True),
+    sa.Column("item_id", ID, primary_key=True),
+    sa.Column("title", sa.Text, nullable=True),
+    sa.Column("categories", TEXTS, nullable=False),
+    sa.Column("image", sa.Text, nullable=True),
+    sa.Column("audio", sa.Text, nullable=True),
+    sa.Column("available", sa.Boolean, nullable=False),
+)
+"""The items as the run saw them: a list is always shown with the titles it was made with."""
+
+events = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("event_id", ID, primary_key=True),
+    sa.Column("user_id", ID, nullable=False, index=True),
+    sa.Column("item_id", ID, nullable=False),
+    sa.Column("timestamp", UtcDateTime, nullable=False, index=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=True),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+)
+"""The event log: what the service was told, once per event id."""
+
+RUN_TABLES = (recommendations, similar_items, popular_items, catalogue)
+"""Tables whose rows belong to a run and go with it."""
