@@ -1,0 +1,101 @@
+"""Following the publication pointer: holds the run in memory, looks at the pointer now and then, swaps whole runs.
+
+Also what users have had since that run: a history keeps the latest items only, and a list must not repeat the others.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
+from genre_pipeline.contracts.errors import GenreError, NotPublishedError
+from genre_pipeline.serving.doors import Clock, Publication, TablesDoor
+from genre_pipeline.serving.published import PublishedRun, needs_reload
+
+_log = logging.getLogger(__name__)
+_LOG_DAYS = 7
+"""How far back, at most, the event log is read when a run is taken up."""
+
+
+class HeldRun:
+    """One run at a time. `look` may run in a thread beside the readers: a run is swapped by one assignment."""
+
+    def __init__(
+        self, tables: TablesDoor, load_run: Callable[[Publication], PublishedRun], clock: Clock, every: timedelta
+    ) -> None:
+        self._tables = tables
+        self._load_run = load_run
+        self._clock = clock
+        self._every = every
+        self._run: PublishedRun | None = None
+        self._looked_at: datetime | None = None
+        self._since: dict[str, set[str]] = {}
+        self._arriving: dict[str, set[str]] = {}
+        self.problem: GenreError | None = None
+        """Why the run that the pointer names is not the one held."""
+
+    @property
+    def run(self) -> PublishedRun:
+        """The run in memory. Raises NotPublishedError, or what kept the first run from being read."""
+        if self._run is not None:
+            return self._run
+        if self.problem is not None:
+            raise self.problem
+        raise NotPublishedError(
+            "Nothing has been published yet", remedy="Run the nightly job once: `genre run`, or `genre demo`."
+        )
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there is a run to answer from."""
+        return self._run is not None
+
+    def is_look_due(self) -> bool:
+        """Whether the pointer has not been looked at for a while."""
+        return self._looked_at is None or self._clock() - self._looked_at >= self._every
+
+    def look(self) -> bool:
+        """Look at the pointer and take up the run it names, if that is another; whether it did.
+
+        A run that cannot be read is not taken: the old one stays, and `problem` says why.
+        """
+        self._looked_at = self._clock()
+        try:
+            live = self._tables.current()
+            if live is None or not needs_reload(self._run, live):
+                self.problem = None
+                return False
+            self._take(live)
+        except GenreError as error:
+            _log.error("the published run cannot be taken up: %s: %s", type(error).__name__, error.problem)
+            self.problem = error
+            return False
+        return True
+
+    def note(self, events: pl.DataFrame) -> None:
+        """Remember what users just had."""
+        for user_id, items in _items_by_user(events).items():
+            self._since.setdefault(user_id, set()).update(items)
+            self._arriving.setdefault(user_id, set()).update(items)
+
+    def items_since(self, user_id: str) -> list[str]:
+        """Items the user has had since the run, sorted."""
+        return sorted(self._since.get(user_id, ()))
+
+    def _take(self, live: Publication) -> None:
+        # What is noted from here on may or may not be in the log when it is read: both are joined after.
+        self._arriving = {}
+        run = self._load_run(live)
+        start = max(run.as_of, self._clock() - timedelta(days=_LOG_DAYS))
+        since = _items_by_user(self._tables.events_since(start))
+        for user_id, items in self._arriving.items():
+            since.setdefault(user_id, set()).update(items)
+        self._since, self._run, self.problem = since, run, None
+        _log.info("serving run %s as of %s: %d items", run.run_id, run.as_of.isoformat(), run.n_items)
+
+
+def _items_by_user(events: pl.DataFrame) -> dict[str, set[str]]:
+    grouped = events.group_by(USER_ID).agg(pl.col(ITEM_ID).unique())
+    return {user: set(items) for user, items in grouped.rows()}

@@ -1,0 +1,181 @@
+"""What stands before every request, as one plain ASGI layer: host, path and body limits, headers, metrics, access log.
+
+Plain ASGI because it runs for each request and must cost microseconds. The access log names the route's template, never
+the path, which holds user ids.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from genre_pipeline.serving.settings import ServingConfig, is_loopback
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger("genre_pipeline.serving.access")
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics:
+    """Counters of one app, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "genre_requests_total",
+            "Requests by route and status",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "genre_request_seconds",
+            "Time to answer",
+            ["route"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=self.registry,
+        )
+        self.strategies = Counter(
+            "genre_recommendations_total", "Lists by the strategy used", ["strategy"], registry=self.registry
+        )
+        self.events = Counter("genre_events_total", "Events by what became of them", ["result"], registry=self.registry)
+
+
+class Guard:
+    """The layer. Refuses before the application sees a request; adds headers to whatever is answered."""
+
+    def __init__(self, app: App, config: ServingConfig, metrics: Metrics) -> None:
+        self._app = app
+        self._config = config
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message)
+            await send(message)
+
+        try:
+            await self._serve(scope, receive, send_guarded)
+        finally:
+            self._record(scope, status, time.perf_counter() - start)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._is_host_allowed(scope):
+            remedy = "Call the service by its loopback address; a proxy in front sets its own Host header."
+            await _refuse(send, 421, "This host name is not served here", remedy)
+            return
+        if not _is_valid_path(scope):
+            await _refuse(send, 422, "The path is not valid UTF-8", "Percent-encode ids as UTF-8.")
+            return
+        body = await _read_body(receive, self._config.body_limit_bytes) if _may_have_body(scope) else b""
+        if body is None:
+            limit = self._config.body_limit_bytes
+            await _refuse(send, 413, f"The body is larger than {limit} bytes", "Send fewer events at a time.")
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    def _is_host_allowed(self, scope: Scope) -> bool:
+        # Without keys a page on another site could otherwise reach this port through a name that resolves to loopback.
+        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
+        return is_loopback(name) or name == self._config.host
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "(none)")
+        method = scope["method"] if scope["method"] in _METHODS else "(other)"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        _log.info("%s %s %d %.1f ms", method, route, status, seconds * 1000)
+
+
+def error_body(error: str, problem: str, remedy: str) -> bytes:
+    """The one error body. ASCII, so that a lone surrogate in a message cannot break its encoding."""
+    return json.dumps({"error": error, "problem": problem, "remedy": remedy}).encode("ascii")
+
+
+def _may_have_body(scope: Scope) -> bool:
+    names = {name for name, _ in scope["headers"]}
+    return b"content-length" in names or b"transfer-encoding" in names
+
+
+def _is_valid_path(scope: Scope) -> bool:
+    try:
+        unquote_to_bytes(scope.get("raw_path") or b"").decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return b"".join(chunks)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    is_given = False
+
+    async def replayed() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _add_headers(message: Message) -> None:
+    headers = list(message.get("headers", []))
+    present = {name.lower() for name, _ in headers}
+    headers += [(name, value) for name, value in SECURITY_HEADERS if name not in present]
+    if b"cache-control" not in present:
+        headers.append((b"cache-control", b"no-store"))
+    message["headers"] = headers
+
+
+async def _refuse(send: Send, status: int, problem: str, remedy: str) -> None:
+    body = error_body("RequestError", problem, remedy)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status == 413:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

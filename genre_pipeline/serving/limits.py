@@ -1,0 +1,97 @@
+"""Limits on what comes in from outside, as pure checks: ids, batches of events, list lengths."""
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from genre_pipeline.contracts.columns import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
+from genre_pipeline.contracts.errors import RequestError
+from genre_pipeline.contracts.tables import EARLIEST_YEAR, LATEST_YEAR, TIME
+from genre_pipeline.serving.answers import Event
+from genre_pipeline.serving.settings import ServingConfig
+
+EVENT_ID = "event_id"
+EVENT_LOG_SCHEMA = pl.Schema(
+    [
+        (EVENT_ID, pl.String()),
+        (USER_ID, pl.String()),
+        (ITEM_ID, pl.String()),
+        (TIMESTAMP, TIME),
+        (EVENT, pl.String()),
+        (VALUE, pl.Float64()),
+    ]
+)
+"""Columns of the event log."""
+
+
+def checked_id(name: str, value: str, limit_bytes: int) -> str:
+    """An id as it may reach a store: not empty, no NUL, valid Unicode, within `limit_bytes`. Raises RequestError."""
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise _bad_id(name, "is not valid Unicode") from error
+    if not size:
+        raise _bad_id(name, "is empty")
+    if "\0" in value:
+        raise _bad_id(name, "holds a NUL character")
+    if size > limit_bytes:
+        raise _bad_id(name, f"has {size} bytes, more than {limit_bytes}")
+    return value
+
+
+def checked_k(k: int | None, config: ServingConfig) -> int:
+    """How many items to answer with. Raises RequestError outside 1 to `k_max`."""
+    if k is None:
+        return config.k_default
+    if not 1 <= k <= config.k_max:
+        raise RequestError("k is out of range", remedy=f"Ask for 1 to {config.k_max} items.", culprits=[k])
+    return k
+
+
+def checked_events(events: list[Event], now: datetime, config: ServingConfig) -> pl.DataFrame:
+    """Events as rows of the event log, in their order; ids filled in, times in UTC. Raises RequestError."""
+    if len(events) > config.events_max:
+        raise RequestError(
+            f"A batch has {len(events)} events", remedy=f"Send at most {config.events_max} in one request."
+        )
+    rows = [_row(event, now, config) for event in events]
+    return pl.DataFrame(rows, schema=EVENT_LOG_SCHEMA, orient="row")
+
+
+def _row(event: Event, now: datetime, config: ServingConfig) -> tuple[object, ...]:
+    user_id = checked_id(USER_ID, event.user_id, config.id_limit_bytes)
+    item_id = checked_id(ITEM_ID, event.item_id, config.id_limit_bytes)
+    name = checked_id(EVENT, event.event, config.id_limit_bytes)
+    time = _checked_time(event.timestamp, now, config)
+    event_id = event.event_id if event.event_id is not None else _derived_id(user_id, item_id, time, name, event.value)
+    return checked_id(EVENT_ID, event_id, config.id_limit_bytes), user_id, item_id, time, name, event.value
+
+
+def _checked_time(time: datetime | None, now: datetime, config: ServingConfig) -> datetime:
+    if time is None:
+        return now
+    # A year at either end of what Python knows cannot be converted to UTC.
+    is_near = EARLIEST_YEAR <= time.year <= LATEST_YEAR
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None or not is_near else time.astimezone(UTC)
+    if not is_near or aware.year < EARLIEST_YEAR:
+        raise RequestError(
+            "An event's timestamp is out of range", remedy="Send ISO 8601 or unix seconds.", culprits=[time.isoformat()]
+        )
+    if aware > now + timedelta(seconds=config.future_seconds):
+        raise RequestError(
+            "An event lies in the future",
+            remedy=f"Check the sender's clock; up to {config.future_seconds:g} seconds ahead are accepted.",
+            culprits=[aware.isoformat()],
+        )
+    return aware
+
+
+def _derived_id(user_id: str, item_id: str, time: datetime, event: str, value: float | None) -> str:
+    content = json.dumps([user_id, item_id, time.isoformat(), event, value])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _bad_id(name: str, fault: str) -> RequestError:
+    return RequestError(f"{name} {fault}", remedy="Send the id as it stands in your interactions or items table.")

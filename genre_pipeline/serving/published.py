@@ -1,0 +1,184 @@
+"""The published run as the service holds it in memory: catalogue, item matrix, popularity, who has seen what.
+
+Read once when the pointer moves, then only read. Items are positions in the sorted order of their ids, so that equal
+scores go to the smaller id by going to the smaller position. Memory: 4 bytes × items × width for the matrix, 4 bytes
+for each distinct pair of user and item.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+
+from genre_pipeline.adapters.partitions import SINGLE, PartitionStore
+from genre_pipeline.contracts.columns import (
+    AUDIO,
+    AVAILABLE,
+    IMAGE,
+    ITEM_ID,
+    ITEM_INDEX,
+    PUBLISHED_AT,
+    TITLE,
+    USER_ID,
+    VECTOR,
+)
+from genre_pipeline.contracts.errors import CorruptPartitionError, MissingPartitionError
+from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, ITEM_TEXT_VECTORS, ITEMS
+from genre_pipeline.serving.doors import Publication
+
+
+@dataclass(frozen=True)
+class SeenItems:
+    """Which items each user had before `as_of`, as compressed rows."""
+
+    rows: Mapping[str, int]
+    """user_id to row."""
+    starts: np.ndarray
+    """int64 [users + 1]: where each row begins in `positions`."""
+    positions: np.ndarray
+    """int32 [pairs]: item positions."""
+
+    def of(self, user_id: str) -> np.ndarray:
+        """int32 [seen]: item positions the user has had; empty for an unknown user."""
+        row = self.rows.get(user_id)
+        if row is None:
+            return self.positions[:0]
+        return self.positions[self.starts[row] : self.starts[row + 1]]
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """Everything of one run that answering needs, by item position."""
+
+    run_id: str
+    as_of: datetime
+    item_ids: Sequence[str]
+    """Sorted."""
+    positions: Mapping[str, int]
+    """item_id to position."""
+    titles: Sequence[str]
+    """Title, or the id where an item has none."""
+    media: Mapping[str, Sequence[str | None]]
+    """`image` and `audio`: path of each item's file as the data set gives it."""
+    is_candidate: np.ndarray
+    """bool [items]: available and, by `as_of`, published."""
+    vectors: np.ndarray
+    """float32 [items, width], rows L2-normalised, zero where an item has no text. Width 0: no matrix."""
+    vector_model: str | None
+    """The encoder the matrix was made with; None without a matrix."""
+    vectors_problem: str | None
+    """Why there is no matrix."""
+    popularity: np.ndarray
+    """float32 [items] in [0, 1]: log(1 + decayed count) over its maximum."""
+    popular_order: np.ndarray
+    """int64: candidates, most popular first."""
+    seen: SeenItems
+
+    @property
+    def n_items(self) -> int:
+        """How many items the catalogue has."""
+        return len(self.item_ids)
+
+    def positions_of(self, item_ids: Sequence[str]) -> np.ndarray:
+        """int64: positions of those of `item_ids` that the catalogue has, in their order."""
+        return np.array([self.positions[item] for item in item_ids if item in self.positions], dtype=np.int64)
+
+
+def load_published_run(publication: Publication, partitions: PartitionStore) -> PublishedRun:
+    """Read a run's partitions, checksums verified.
+
+    A missing or corrupt item matrix leaves the run usable without real-time scoring; every other partition is needed,
+    and its absence raises MissingPartitionError or CorruptPartitionError.
+    """
+    day = publication.day.isoformat()
+    items = _catalogue(read_snapshot(partitions, ITEMS, day))
+    item_ids = items[ITEM_ID]
+    is_candidate = _candidates(items, publication.as_of)
+    popularity = _popularity(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
+    vectors, model, problem = _vectors(partitions, day, item_ids)
+    order = np.lexsort((np.arange(len(items)), -popularity))
+    return PublishedRun(
+        run_id=publication.run_id,
+        as_of=publication.as_of,
+        item_ids=item_ids.to_list(),
+        positions={item: position for position, item in enumerate(item_ids.to_list())},
+        titles=items.select(pl.coalesce(pl.col(TITLE).replace("", None), ITEM_ID)).to_series().to_list(),
+        media={column: items[column].to_list() for column in (IMAGE, AUDIO)},
+        is_candidate=is_candidate,
+        vectors=vectors,
+        vector_model=model,
+        vectors_problem=problem,
+        popularity=popularity,
+        popular_order=order[is_candidate[order]],
+        seen=_seen(partitions.scan(INTERACTIONS, until=day), item_ids),
+    )
+
+
+def read_snapshot(partitions: PartitionStore, table: str, day: str) -> pl.DataFrame:
+    """A table as of `day`: its own partition, or the only one of a table that is not kept by day."""
+    return partitions.read(table, day if partitions.has(table, day) else SINGLE)
+
+
+def _catalogue(items: pl.DataFrame) -> pl.DataFrame:
+    return items.select(ITEM_ID, TITLE, AVAILABLE, PUBLISHED_AT, IMAGE, AUDIO).sort(ITEM_ID)
+
+
+def _candidates(items: pl.DataFrame, as_of: datetime) -> np.ndarray:
+    exists = (pl.col(PUBLISHED_AT) < as_of).fill_null(True)
+    return items.select(pl.col(AVAILABLE) & exists).to_series().to_numpy()
+
+
+def _popularity(statistics: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
+    counts = item_ids.to_frame().join(
+        statistics.select(ITEM_ID, "popularity_decayed"), on=ITEM_ID, how="left", maintain_order="left"
+    )
+    scores: np.ndarray = np.log1p(counts["popularity_decayed"].fill_null(0.0).to_numpy()).astype(np.float32)
+    largest = float(scores.max(initial=0.0))
+    if largest > 0:
+        scores /= np.float32(largest)
+    return scores
+
+
+def _vectors(partitions: PartitionStore, day: str, item_ids: pl.Series) -> tuple[np.ndarray, str | None, str | None]:
+    absent = np.zeros((len(item_ids), 0), dtype=np.float32)
+    try:
+        frame = read_snapshot(partitions, ITEM_TEXT_VECTORS, day).drop_nulls(VECTOR)
+    except (MissingPartitionError, CorruptPartitionError) as error:
+        return absent, None, error.problem
+    if frame.is_empty():
+        return absent, None, f"{ITEM_TEXT_VECTORS} of {day} has no vector"
+    width = len(frame[VECTOR][0])
+    rows = item_ids.to_frame().join(frame.select(ITEM_ID, VECTOR), on=ITEM_ID, how="left", maintain_order="left")
+    matrix = np.zeros((len(item_ids), width), dtype=np.float32)
+    is_known = rows[VECTOR].is_not_null().to_numpy()
+    matrix[is_known] = rows[VECTOR].drop_nulls().list.to_array(width).to_numpy()
+    return normalised(matrix), str(frame["model"][0]), None
+
+
+def normalised(matrix: np.ndarray) -> np.ndarray:
+    """float32 [rows, width]: each row over its L2 norm; a zero row stays zero. Contiguous."""
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.ascontiguousarray(np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 0))
+
+
+def _seen(interactions: pl.LazyFrame, item_ids: pl.Series) -> SeenItems:
+    positions = pl.DataFrame({ITEM_ID: item_ids}).with_row_index(ITEM_INDEX).lazy()
+    pairs = (
+        interactions.select(USER_ID, ITEM_ID)
+        .unique()
+        .join(positions, on=ITEM_ID)
+        .select(USER_ID, pl.col(ITEM_INDEX).cast(pl.Int32))
+        .sort(USER_ID, ITEM_INDEX)
+        .collect()
+    )
+    counts = pairs.group_by(USER_ID, maintain_order=True).len()
+    starts = np.concatenate([[0], counts["len"].cum_sum().to_numpy()]).astype(np.int64)
+    rows = {user: row for row, user in enumerate(counts[USER_ID].to_list())}
+    return SeenItems(rows=rows, starts=starts, positions=pairs[ITEM_INDEX].to_numpy())
+
+
+def needs_reload(held: PublishedRun | None, live: Publication | None) -> bool:
+    """Whether the pointer names a run that is not the one held."""
+    return live is not None and (held is None or held.run_id != live.run_id)

@@ -1,0 +1,78 @@
+"""The service's own configuration, and the one rule about where it may listen."""
+
+import ipaddress
+
+from pydantic import Field, model_validator
+
+from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.contracts.tables import MAX_ID_BYTES
+
+
+class ServingConfig(Settings):
+    """How the real-time service listens, what it takes, and how it scores."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Only loopback is accepted as long as the service has no API keys."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose."""
+    k_default: int = Field(default=10, ge=1)
+    """Items in a list when the caller does not say."""
+    k_max: int = Field(default=100, ge=1)
+    """The most items a caller may ask for."""
+    candidates_published: int = Field(default=100, ge=0)
+    """How many items of the published list enter real-time scoring."""
+    candidates_nearest: int = Field(default=200, ge=0)
+    """How many items nearest to the fresh user vector enter real-time scoring."""
+    candidates_popular: int = Field(default=100, ge=0)
+    """How many recently popular items enter real-time scoring; these are also what a reason calls "popular now"."""
+    weight_published: float = Field(default=0.5, ge=0)
+    """Blend weight of the published score, scaled to (0, 1] within the list. Weights are divided by their sum."""
+    weight_vector: float = Field(default=0.4, ge=0)
+    """Blend weight of the cosine between the fresh user vector and the item's vector, in [-1, 1]."""
+    weight_popularity: float = Field(default=0.1, ge=0)
+    """Blend weight of recent popularity: log(1 + decayed count), divided by its largest value, in [0, 1]."""
+    feature_ttl_hours: float = Field(default=48.0, gt=0)
+    """A user feature older than the published `as_of` by more than this is stale and not scored with."""
+    reason_min_similarity: float = Field(default=0.3, ge=-1, le=1)
+    """Least cosine between an item and one of the user's history for a reason to name the latter."""
+    body_limit_bytes: int = Field(default=1_048_576, ge=1024)
+    """Largest request body."""
+    id_limit_bytes: int = Field(default=MAX_ID_BYTES, ge=1, le=MAX_ID_BYTES)
+    """Longest user, item or event id, in UTF-8 bytes."""
+    events_max: int = Field(default=100, ge=1, le=1000)
+    """Most events in one request."""
+    future_seconds: float = Field(default=300.0, ge=0)
+    """How far ahead of this machine's clock an event may lie; beyond it, it is refused."""
+    reload_seconds: float = Field(default=5.0, ge=0)
+    """How often, at most, the publication pointer is looked at for a newer run."""
+    page_history: int = Field(default=12, ge=1)
+    """How many of a user's latest interactions the page shows."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "ServingConfig":
+        if self.k_default > self.k_max:
+            raise ValueError(f"k_default {self.k_default} is above k_max {self.k_max}")
+        if self.weight_published + self.weight_vector + self.weight_popularity <= 0:
+            raise ValueError("weight_published, weight_vector and weight_popularity are all 0: nothing to score with")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`. Names other than localhost are not resolved, so they are not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_open_door(config: ServingConfig) -> None:
+    """Raise ConfigError where the service would listen beyond this machine without keys."""
+    if not is_loopback(config.host):
+        raise ConfigError(
+            "serving.host is not a loopback address, and the service has no API keys yet",
+            remedy="Use 127.0.0.1, ::1 or localhost, and put a proxy that authenticates in front.",
+            culprits=[config.host],
+        )
