@@ -1,0 +1,56 @@
+"""The hybrid: every recommender's calibrated score, weighted by what validation taught for users like this one."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.recommenders.base import Recommender
+from genre_pipeline.recommenders.blending import BlendWeights, calibrate, shown_to
+
+
+class HybridConfig(Settings):
+    """How the blend is chosen."""
+
+    pool_depth: int = 60
+    """Candidates each recommender brings to the pool of a validation user."""
+    trials: int = 400
+    """Weight vectors tried for everybody; half as many for each segment."""
+    segment_edges: tuple[int, ...] = (6, 21)
+    """History lengths at which the next segment of users starts."""
+    min_segment_users: int = 300
+    """Validation users below which a segment shares the common weights."""
+
+
+class HybridRecommender(Recommender):
+    """A weighted sum of parts that are fitted already; `fit` only takes note of the data."""
+
+    name: ClassVar[str] = "hybrid"
+
+    def __init__(self, parts: Mapping[str, Recommender], weights: BlendWeights) -> None:
+        self.parts = {name: parts[name] for name in weights.parts}
+        self.weights = weights
+
+    def fit(self, data: TrainingSet, *, seed: int) -> Self:
+        """The parts must have been fitted on the same `data`."""
+        self.data = data
+        return self
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """0 … 1; parts of no weight for anybody in the block are not asked."""
+        weights = self.weights.of(self.data.history_lengths[users])
+        shown = shown_to(self.data, users)
+        total = np.zeros(shown.shape, dtype=np.float32)
+        for column, part in enumerate(self.parts.values()):
+            if weights[:, column].any():
+                total += weights[:, column : column + 1] * calibrate(part.score(users), shown)
+        return total
+
+    def contributions(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """float32 [users, width, parts]: what each part gave to the score of each of `items` [users, width]."""
+        weights = self.weights.of(self.data.history_lengths[users])
+        shown = shown_to(self.data, users)
+        given = [np.take_along_axis(calibrate(part.score(users), shown), items, axis=1) for part in self.parts.values()]
+        return np.stack(given, axis=2) * weights[:, None, :]

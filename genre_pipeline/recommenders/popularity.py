@@ -1,0 +1,59 @@
+"""Popularity: what everybody takes now. The floor that every personal list has to beat."""
+
+from datetime import timedelta
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from genre_pipeline.contracts.columns import ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.recommenders.base import Recommender
+
+
+class PopularityConfig(Settings):
+    """Counts of interactions, the newer the heavier."""
+
+    half_life_days: float | None = 14.0
+    """An interaction's weight is halved every so many days; None counts all time alike."""
+    window_days: float | None = None
+    """Only interactions of the last so many days count; None counts all."""
+    last_events: int | None = None
+    """Only the last so many interactions of all users count; None counts all. Works without a clock."""
+
+
+class PopularityRecommender(Recommender):
+    """Decayed and windowed interaction counts, the same for every user."""
+
+    name: ClassVar[str] = "popularity"
+
+    def __init__(self, config: PopularityConfig) -> None:
+        self.config = config
+
+    def fit(self, data: TrainingSet, *, seed: int) -> Self:
+        """Count. Days are ignored where the data has no clock."""
+        self.scores = popularity(data, self.config)
+        return self
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        """The same row for every user."""
+        return np.repeat(self.scores[None, :], len(users), axis=0)
+
+
+def popularity(data: TrainingSet, config: PopularityConfig) -> np.ndarray:
+    """float32 [items]: decayed count of distinct (user, item, time) interactions in the window."""
+    events = data.events
+    if config.last_events is not None:
+        events = events.sort(TIMESTAMP, maintain_order=True).tail(config.last_events)
+    weight = pl.col(WEIGHT)
+    if data.has_clock and config.window_days is not None:
+        events = events.filter(pl.col(TIMESTAMP) >= data.as_of - timedelta(days=config.window_days))
+    if data.has_clock and config.half_life_days is not None:
+        age_days = (pl.lit(data.as_of) - pl.col(TIMESTAMP)).dt.total_seconds() / 86_400
+        weight = weight * (0.5 ** (age_days / config.half_life_days))
+    counted = events.unique([USER_INDEX, ITEM_INDEX, TIMESTAMP], maintain_order=True)
+    counts = counted.group_by(ITEM_INDEX).agg(weight.sum().alias("n"))
+    scores = np.zeros(data.n_items, dtype=np.float32)
+    scores[counts[ITEM_INDEX].to_numpy()] = counts["n"].to_numpy()
+    return scores

@@ -1,0 +1,84 @@
+"""Honest splits: train on the past, judge on what came later. Every cut is stated as data."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from genre_pipeline.contracts.columns import ITEM_ID, TIMESTAMP, USER_ID
+from genre_pipeline.contracts.errors import TrainingError
+
+SMALLEST_SPLIT = 10
+"""Interactions below which a split says nothing."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Interactions known at the cut, and the later truth about users known at the cut."""
+
+    past: pl.DataFrame
+    """`Interactions` before the cut."""
+    truth: pl.DataFrame
+    """Distinct user_id, item_id of later interactions, of known users, with items new to the user."""
+    as_of: datetime
+    """The exclusive end of the past, as `build_training_set` takes it."""
+
+
+def split_by_time(interactions: pl.DataFrame, train_share: float = 0.8) -> Split:
+    """Cut at the time before which `train_share` of the interactions lie; ties on the boundary go to the later side.
+
+    Raises `TrainingError` where either side would be nearly empty, as with a single timestamp.
+    """
+    times = interactions[TIMESTAMP].sort()
+    if len(times) < SMALLEST_SPLIT:
+        raise _too_little(len(times))
+    return split_at(interactions, times[int(len(times) * train_share)])
+
+
+def split_at(interactions: pl.DataFrame, cut: datetime, until: datetime | None = None) -> Split:
+    """What is known before `cut`, against what known users do from `cut` on (and before `until`)."""
+    past = interactions.filter(pl.col(TIMESTAMP) < cut)
+    later = pl.col(TIMESTAMP) >= cut if until is None else pl.col(TIMESTAMP).is_between(cut, until, closed="left")
+    future = interactions.filter(later)
+    if past.height < SMALLEST_SPLIT or future.is_empty():
+        raise _too_little(min(past.height, future.height))
+    return Split(past, _new_pairs(future, past), cut)
+
+
+def split_leave_one_out(interactions: pl.DataFrame) -> Split:
+    """Each user's last interaction is the truth; equal times go by row order. Users with one interaction only train."""
+    ordered = interactions.with_columns(
+        pl.int_range(pl.len()).over(USER_ID, order_by=TIMESTAMP).alias("place"), pl.len().over(USER_ID).alias("length")
+    )
+    is_last = (pl.col("place") == pl.col("length") - 1) & (pl.col("length") > 1)
+    columns = interactions.columns
+    past, last = ordered.filter(~is_last).select(columns), ordered.filter(is_last).select(columns)
+    if past.height < SMALLEST_SPLIT or last.is_empty():
+        raise _too_little(min(past.height, last.height))
+    after_everything = interactions[TIMESTAMP].max() + timedelta(microseconds=1)  # type: ignore[operator]
+    return Split(past, _new_pairs(last, past), after_everything)
+
+
+def rolling_splits(interactions: pl.DataFrame, *, step: timedelta, train_share: float = 0.8) -> Iterator[Split]:
+    """The test part in steps, each with everything before it as its past: what a nightly job would have known."""
+    cut = split_by_time(interactions, train_share).as_of
+    end: datetime = interactions[TIMESTAMP].max()  # type: ignore[assignment]
+    while cut <= end:
+        until = cut + step
+        if not interactions.filter(pl.col(TIMESTAMP).is_between(cut, until, closed="left")).is_empty():
+            yield split_at(interactions, cut, until)
+        cut = until
+
+
+def _new_pairs(future: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
+    pairs = future.select(USER_ID, ITEM_ID).unique(maintain_order=True)
+    known = pairs.join(past.select(USER_ID).unique(), on=USER_ID, how="semi", maintain_order="left")
+    return known.join(past.select(USER_ID, ITEM_ID), on=[USER_ID, ITEM_ID], how="anti", maintain_order="left")
+
+
+def _too_little(n: int) -> TrainingError:
+    return TrainingError(
+        f"There are too few interactions to split into a past and a future ({n} on the smaller side)",
+        remedy=f"Give at least {SMALLEST_SPLIT} interactions with different timestamps.",
+    )
