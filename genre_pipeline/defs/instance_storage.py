@@ -20,7 +20,7 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from genre_pipeline.contracts.errors import ConfigError
 
 DAGSTER_SCHEMA = "dagster"
-"""Dagster's own schema in the database: it and MLflow both keep a table `alembic_version`, which cannot be shared."""
+"""Dagster's own schema: it, MLflow and our tables all have a `runs` and an `alembic_version`, which cannot be shared."""
 
 _SCHEMA_LOCK = 7_305_411_906
 """Any constant of our own: the advisory lock under which the schema is made."""
@@ -76,7 +76,7 @@ def dagster_folder() -> Path:
     return Path(os.environ.get("GENRE_HOME") or ".genre").resolve() / "dagster"
 
 
-def postgres_url(url: str) -> str:
+def dagster_database_url(url: str) -> str:
     """The URL as dagster-postgres needs it: driver psycopg2 by name, and Dagster's schema first in the search path.
 
     Without a driver name the meaning of `postgresql://` depends on SQLAlchemy's version (2.1 changed it).
@@ -99,7 +99,7 @@ def postgres_url(url: str) -> str:
 def _postgres(url: str, inst_data: ConfigurableClassData | None) -> DagsterStorage:
     from dagster_postgres.storage import DagsterPostgresStorage
 
-    wanted = postgres_url(url)
+    wanted = dagster_database_url(url)
     _ensure_schema(wanted)
     storage: DagsterStorage = DagsterPostgresStorage(postgres_url=wanted, inst_data=inst_data)
     return storage

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import make_url
 
 from genre_pipeline.contracts.errors import ConfigError
-from genre_pipeline.defs.instance_storage import DAGSTER_SCHEMA, dagster_folder, postgres_url
+from genre_pipeline.defs.instance_storage import DAGSTER_SCHEMA, dagster_database_url, dagster_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def test_an_sqlite_url_keeps_runs_in_dagsters_own_files(
 @pytest.mark.parametrize("url", ["mysql://genre:secret@host/db", "no url at all, secret"])
 def test_a_url_of_another_kind_is_refused_without_showing_the_password(url: str) -> None:
     with pytest.raises(ConfigError, match="GENRE_DATABASE_URL") as refused:
-        postgres_url(url)
+        dagster_database_url(url)
     assert "secret" not in str(refused.value)
 
 
@@ -96,7 +96,7 @@ def test_a_url_of_another_kind_is_refused_without_showing_the_password(url: str)
 )
 def test_only_driver_and_search_path_change(scheme: str, password: str, options: dict[str, str]) -> None:
     given_url = make_url("postgresql://u@host:5433/db").set(drivername=scheme, password=password, query=options)
-    wanted = make_url(postgres_url(given_url.render_as_string(hide_password=False)))
+    wanted = make_url(dagster_database_url(given_url.render_as_string(hide_password=False)))
     assert (wanted.drivername, wanted.password, wanted.host, wanted.port) == (
         "postgresql+psycopg2",
         password,
@@ -110,9 +110,9 @@ def test_only_driver_and_search_path_change(scheme: str, password: str, options:
 @pytest.mark.postgres
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
 def test_with_a_url_runs_are_kept_in_postgres(
-    instance_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_database_url: str, scheme: str
+    instance_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str, scheme: str
 ) -> None:
-    url = make_url(postgres_database_url).set(drivername=scheme).render_as_string(hide_password=False)
+    url = make_url(postgres_url).set(drivername=scheme).render_as_string(hide_password=False)
     monkeypatch.setenv("GENRE_DATABASE_URL", url)
     with opened() as instance:
         run_id = dg.materialize([one_number], instance=instance).run_id
@@ -122,6 +122,6 @@ def test_with_a_url_runs_are_kept_in_postgres(
             assert run.status is dg.DagsterRunStatus.SUCCESS
             assert worker.get_latest_materialization_event(dg.AssetKey("one_number")) is not None
     assert not (tmp_path / "genre/dagster/history").exists()
-    tables = inspect(create_engine(postgres_url(url)))
+    tables = inspect(create_engine(dagster_database_url(url)))
     assert {"runs", "event_logs", "alembic_version"} <= set(tables.get_table_names(schema=DAGSTER_SCHEMA))
     assert "alembic_version" not in tables.get_table_names(schema="public")
