@@ -20,7 +20,7 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData
 from genre_pipeline.contracts.errors import ConfigError
 
 DAGSTER_SCHEMA = "dagster"
-"""Dagster's own schema: it, MLflow and our tables all have a `runs` and an `alembic_version`, which cannot be shared."""
+"""Dagster's own schema: it, MLflow and our tables all have `runs` and `alembic_version`, which cannot be shared."""
 
 _SCHEMA_LOCK = 7_305_411_906
 """Any constant of our own: the advisory lock under which the schema is made."""
