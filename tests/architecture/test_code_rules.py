@@ -162,7 +162,8 @@ def _is_composed(node: ast.expr) -> bool:
         return any(
             isinstance(side, ast.Constant | ast.JoinedStr) and _is_text(side) for side in (node.left, node.right)
         )
-    return isinstance(node, ast.Call) and _called(node) == "format"
+    # `.format` of a named statement may fill in identifiers that were checked: psycopg's SQL, or a constant of the module.
+    return isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("'", '"', "f'", 'f"'))
 
 
 def _is_text(node: ast.Constant | ast.JoinedStr) -> bool:
