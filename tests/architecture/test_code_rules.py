@@ -162,7 +162,7 @@ def _is_composed(node: ast.expr) -> bool:
         return any(
             isinstance(side, ast.Constant | ast.JoinedStr) and _is_text(side) for side in (node.left, node.right)
         )
-    # `.format` of a named statement may fill in identifiers that were checked: psycopg's SQL, or a constant of the module.
+    # `.format` of a named statement may fill in checked identifiers: psycopg's SQL, or a constant of the module.
     return isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("'", '"', "f'", 'f"'))
 
 
