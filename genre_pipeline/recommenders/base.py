@@ -10,7 +10,6 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-import torch
 
 from genre_pipeline.contracts.columns import ITEM_ID, RANK, SCORE, USER_ID
 from genre_pipeline.contracts.errors import UnknownUserError
@@ -90,6 +89,8 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
     Ties go to the smaller position. Entries of -inf are no candidates; where they appear the row has run out.
     """
+    import torch
+
     k = min(k, scores.shape[1])
     block = torch.from_numpy(scores)
     best, where = torch.topk(block, k, dim=1)

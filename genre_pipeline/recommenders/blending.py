@@ -5,16 +5,21 @@ shown to that user, and the square root is taken: it keeps order and confidence,
 deciding a list alone. (Measured against z-scores, plain min-max, log-shares and reciprocal ranks on three data sets.)
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender, mask_unseen, top_k, user_blocks
 from genre_pipeline.recommenders.validation import DISCOUNTS, IDEAL, K, Validation
+
+if TYPE_CHECKING:
+    import torch
 
 TINY = 1e-9
 
@@ -49,6 +54,8 @@ class Pool:
 
     def ndcg(self, weights: np.ndarray) -> torch.Tensor:
         """float32 [users]: nDCG@10 of the blend with one weight vector [parts]."""
+        import torch
+
         blended = (self.scores @ torch.from_numpy(weights.astype(np.float32))).masked_fill(~self.is_real, -torch.inf)
         best = blended.topk(min(K, blended.shape[1]), dim=1).indices
         discounts = torch.from_numpy(DISCOUNTS)[: best.shape[1]]
@@ -68,6 +75,8 @@ def calibrate(scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
 
 def pool_candidates(parts: Mapping[str, Recommender], data: TrainingSet, validation: Validation, *, depth: int) -> Pool:
     """Each part's `depth` best unseen candidates, joined, with every part's calibrated score for them."""
+    import torch
+
     scores, taken, is_real = [], [], []
     for rows in user_blocks(np.arange(len(validation.users))):
         users = validation.users[rows]
@@ -102,6 +111,8 @@ def choose_weights(
     A segment departs from the common weights only if its own are better by more than one standard error of the paired
     difference: validation windows are small, and a blend tuned to noise loses on the next one.
     """
+    import torch
+
     generator = np.random.default_rng(seed)
     common = _search(pool, _starting_points(len(parts), trials // 2, generator), trials // 2, generator)
     rows = np.searchsorted(edges, history_lengths, side="right")
@@ -126,9 +137,10 @@ def _starting_points(parts: int, n: int, generator: np.random.Generator) -> list
 
 
 def _search(pool: Pool, starts: list[np.ndarray], steps: int, generator: np.random.Generator) -> np.ndarray:
-    """The best start, then a random local search around the best so far: derivative-free, and nDCG itself is the goal."""
-    best = max(starts, key=lambda weights: float(pool.ndcg(weights).mean()))
-    value = float(pool.ndcg(best).mean())
+    """The best start, then a random local search around the best so far: no derivative, nDCG itself is the goal."""
+    values = [float(pool.ndcg(weights).mean()) for weights in starts]
+    value = max(values)
+    best = starts[values.index(value)]
     for _ in range(steps):
         moved = _moved(best, generator)
         moved_value = float(pool.ndcg(moved).mean())

@@ -1,0 +1,201 @@
+"""The whole configuration in one typed place: every component's own config, composed; read from YAML and environment.
+
+`genre.yaml` gives the values, `GENRE_*` variables override them (`GENRE_SERVING__PORT=9000`), and whatever is in
+neither has its default. An unknown key, a wrong type or an unusable combination is a `ConfigError` with key and line.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.evaluation.evaluate import EvaluationConfig
+from genre_pipeline.features.extraction import FeaturesConfig
+from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
+from genre_pipeline.recommenders.reasons import ReasonsConfig
+from genre_pipeline.recommenders.suite import RecommendersConfig
+from genre_pipeline.serving.settings import ServingConfig
+from genre_pipeline.sources.dataset import SourceConfig
+from genre_pipeline.training.promotion import PromotionConfig
+
+CONFIG_FILE = "genre.yaml"
+ENV_PREFIX = "GENRE_"
+_OTHER_VARIABLES = {"GENRE_CONFIG", "GENRE_TEST_DATA"}
+
+
+class DaysConfig(Settings):
+    """Which days the daily tables have."""
+
+    start: date = date(2020, 1, 1)
+    """The first day with data."""
+    end: date | None = None
+    """The last day; None goes on for ever. Set it for a data set that has ended."""
+
+
+class PublishingConfig(Settings):
+    """What goes into the tables that applications read."""
+
+    k: int = Field(default=50, ge=1)
+    """Length of a user's list."""
+    similar_k: int = Field(default=20, ge=1)
+    """Neighbours kept for an item."""
+    popular_k: int = Field(default=50, ge=1)
+    """Length of the popular list, overall and in each category."""
+    min_users_share: float = Field(default=0.95, ge=0, le=1)
+    """Share of known users that must have a list, or nothing is published."""
+
+
+class GenreConfig(BaseSettings):
+    """Everything a project decides."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    home: Path = Path(".genre")
+    """Where everything made is kept: partitions, caches, databases, models."""
+    database_url: SecretStr | None = None
+    """PostgreSQL for everything; None keeps SQLite files under `home`. Best set as GENRE_DATABASE_URL."""
+    seed: int = 20
+    """Every draw of chance starts here."""
+    days: DaysConfig = DaysConfig()
+    """Which days the daily tables have."""
+    source: SourceConfig | None = None
+    """Where the raw tables come from; commands with `--data` bring their own."""
+    preprocessing: PreprocessingConfig = PreprocessingConfig()
+    """What is clean, and how much may be rejected."""
+    features: FeaturesConfig = FeaturesConfig()
+    """Features of items and users."""
+    event_weights: Mapping[str, float] = {}
+    """What an event type counts in training, 1.0 where it is not named; 0 leaves it out."""
+    recommenders: RecommendersConfig = RecommendersConfig()
+    """Which recommenders there are, and how they are tuned and blended."""
+    reasons: ReasonsConfig = ReasonsConfig()
+    """Why an item is in a list."""
+    promotion: PromotionConfig = PromotionConfig()
+    """When a challenger becomes champion."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How lists are judged."""
+    publishing: PublishingConfig = PublishingConfig()
+    """What goes into the tables."""
+    serving: ServingConfig = ServingConfig()
+    """The real-time service."""
+
+    @model_validator(mode="after")
+    def _techniques_are_made(self) -> Self:
+        missing = set(self.features.for_recommenders) - set(self.features.techniques)
+        if missing:
+            raise ValueError(f"features.for_recommenders names {sorted(missing)}, which features.techniques leaves out")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """The environment wins over the file, whose values come as arguments."""
+        return env_settings, init_settings
+
+    @property
+    def tables_url(self) -> str:
+        """SQLAlchemy URL of the recommendation tables."""
+        return self._database("genre.db")
+
+    @property
+    def tracking_url(self) -> str:
+        """SQLAlchemy URL of MLflow's backend."""
+        return self._database("mlflow/mlflow.db")
+
+    def _database(self, file: str) -> str:
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.home.absolute() / file}"
+
+
+def load_config(path: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> GenreConfig:
+    """Read `path`, or GENRE_CONFIG, or `genre.yaml` here if there is one; `overrides` replace top-level keys.
+
+    Raises `ConfigError`, naming file, line and key.
+    """
+    _check_variables()
+    file = path or _default_file()
+    text = _text(file) if file is not None else ""
+    values = {**_mapping(text, file), **(overrides or {})}
+    try:
+        return GenreConfig(**values)
+    except ValidationError as error:
+        raise _readable(error, text, file) from error
+
+
+def _default_file() -> Path | None:
+    named = os.environ.get("GENRE_CONFIG")
+    if named:
+        return Path(named)
+    here = Path(CONFIG_FILE)
+    return here if here.is_file() else None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"The configuration {str(file)!r} cannot be read: {error.strerror}", remedy="Name an existing YAML file."
+        ) from error
+
+
+def _mapping(text: str, file: Path | None) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {error}", remedy="Mend the line it names.") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file} holds no keys", remedy="Write `key: value` lines, as in the README.")
+    return values
+
+
+def _check_variables() -> None:
+    known = {f"{ENV_PREFIX}{name.upper()}" for name in GenreConfig.model_fields}
+    unknown = [
+        name
+        for name in os.environ
+        if name.startswith(ENV_PREFIX) and name not in _OTHER_VARIABLES and name.split("__")[0] not in known
+    ]
+    if unknown:
+        raise ConfigError(
+            "An environment variable names no setting", remedy=f"Known: {', '.join(sorted(known))}.", culprits=unknown
+        )
+
+
+def _readable(error: ValidationError, text: str, file: Path | None) -> ConfigError:
+    problems = [_problem(detail["loc"], detail["msg"], text, file) for detail in error.errors()]
+    return ConfigError("; ".join(problems), remedy="Every key is listed in docs/configuration.md.")
+
+
+def _problem(location: tuple[int | str, ...], message: str, text: str, file: Path | None) -> str:
+    keys = [str(part) for part in location]
+    line = _line_of(keys, text)
+    where = f"{file}, line {line}: " if line else ""
+    return f"{where}{'.'.join(keys) or 'configuration'}: {message}"
+
+
+def _line_of(keys: list[str], text: str) -> int | None:
+    """The line of the deepest key that the file has."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    line = None
+    for key in keys:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = [(name, value) for name, value in node.value if name.value == key]
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line

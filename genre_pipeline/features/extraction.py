@@ -1,0 +1,94 @@
+"""Every switched-on text technique over one catalogue: the one call that assets and commands share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import dataframely as dy
+import polars as pl
+
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
+from genre_pipeline.features.extractor import TextExtractor
+from genre_pipeline.features.histories import HistoryConfig
+from genre_pipeline.features.item_texts import ItemTextConfig, compose_item_texts
+from genre_pipeline.features.statistics import StatisticsConfig
+from genre_pipeline.features.text_bag_of_words import BagOfWords, BagOfWordsConfig
+from genre_pipeline.features.text_llm import LlmText, LlmTextConfig
+from genre_pipeline.features.text_tfidf import Tfidf, TfidfConfig
+from genre_pipeline.features.text_weighted import WeightedText, WeightedTextConfig
+from genre_pipeline.features.vector_cache import EncodingCounts, VectorCache, encode_items
+
+Technique = Literal["text_bag_of_words", "text_tfidf", "text_weighted", "text_llm"]
+Progress = Callable[[str, int, int], None]
+"""Called with (technique, done, total) texts."""
+
+
+class FeaturesConfig(Settings):
+    """Which features are made of items and users, and how."""
+
+    item_texts: ItemTextConfig = ItemTextConfig()
+    """How an item's text is composed of its columns."""
+    techniques: tuple[Technique, ...] = ("text_bag_of_words", "text_tfidf", "text_weighted", "text_llm")
+    """The text techniques that the graph materialises."""
+    for_recommenders: tuple[Technique, ...] = ("text_llm",)
+    """The techniques whose vectors recommenders learn from; each must be among `techniques`."""
+    bag_of_words: BagOfWordsConfig = BagOfWordsConfig()
+    """Word counts."""
+    tfidf: TfidfConfig = TfidfConfig()
+    """Weighted word counts."""
+    weighted: WeightedTextConfig = WeightedTextConfig()
+    """Embedding ⊙ TF-IDF."""
+    llm: LlmTextConfig = LlmTextConfig()
+    """Sentence embeddings of a pretrained encoder."""
+    device: str = "cpu"
+    """Where encoders run: cpu, cuda, cuda:1 …"""
+    histories: HistoryConfig = HistoryConfig()
+    """Users' latest interactions, and the vector made of them."""
+    statistics: StatisticsConfig = StatisticsConfig()
+    """Counts and ages of items and users."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One technique's vectors over the catalogue, and what making them took."""
+
+    vectors: dy.DataFrame[ItemVectors]
+    counts: EncodingCounts
+
+
+def build_extractor(technique: Technique, config: FeaturesConfig) -> TextExtractor:
+    """The extractor of a technique, not fitted yet."""
+    builders: Mapping[str, Callable[[], TextExtractor]] = {
+        "text_bag_of_words": lambda: BagOfWords(config.bag_of_words),
+        "text_tfidf": lambda: Tfidf(config.tfidf),
+        "text_weighted": lambda: WeightedText(config.weighted),
+        "text_llm": lambda: LlmText(config.llm, device=config.device),
+    }
+    return builders[technique]()
+
+
+def extract(
+    technique: Technique,
+    texts: dy.DataFrame[ItemTexts],
+    config: FeaturesConfig,
+    cache: VectorCache,
+    progress: Progress | None = None,
+) -> Extraction:
+    """One technique over composed texts. Pretrained techniques encode once; those fitted to the corpus, every time."""
+    extractor = build_extractor(technique, config).fit(texts["text"].drop_nulls().to_list())
+    report = None if progress is None else lambda done, total: progress(technique, done, total)
+    pretrained = technique == "text_llm"
+    vectors, counts = encode_items(texts, extractor, cache if pretrained else None, report)
+    return Extraction(vectors, counts)
+
+
+def extract_for_recommenders(
+    items: pl.DataFrame, config: FeaturesConfig, cache: VectorCache, progress: Progress | None = None
+) -> dict[str, pl.DataFrame]:
+    """Technique to its vectors (schema `ItemVectors`), for a catalogue of schema `Items`; empty without any text."""
+    texts = compose_item_texts(items, config.item_texts)
+    if texts["text"].null_count() == texts.height:
+        return {}
+    wanted: Sequence[Technique] = config.for_recommenders
+    return {technique: extract(technique, texts, config, cache, progress).vectors for technique in wanted}
