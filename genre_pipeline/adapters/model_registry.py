@@ -1,0 +1,234 @@
+"""MLflow: trainings, their curves and pictures, and the registry of model versions behind aliases.
+
+MLflow carries bundles as opaque files (see `training.export`): it never pickles a model nor loads one. Deciding which
+version deserves an alias does not belong here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from genre_pipeline.contracts.errors import ContractError, ModelFileError
+from genre_pipeline.contracts.names import CHAMPION
+from genre_pipeline.training.export import bundle_sha256, verify_bundle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
+
+FIGURES = "figures"
+SHA256 = "sha256"
+PREVIOUS_CHAMPION = "previous_champion"
+_GUARDS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_PARAM_LIMIT = 6000
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One registered version of a model."""
+
+    run_id: str
+    """The MLflow run that trained it."""
+    version: str
+    sha256: str
+    """Digest of its bundle, as `save_bundle` returned it."""
+
+
+class ModelRegistry:
+    """Trainings and model versions in one MLflow database (SQLite or PostgreSQL) with artifacts under one folder."""
+
+    def __init__(self, tracking_uri: str, artifact_root: Path) -> None:
+        self.tracking_uri = tracking_uri
+        self.artifact_root = Path(artifact_root)
+        self._connected: MlflowClient | None = None
+
+    def log_training(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        curves: pl.DataFrame,
+        bundle: Path,
+        figures: Mapping[str, Path] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> ModelVersion:
+        """Record a training and register its verified bundle as the next version of the model `name`.
+
+        `params` may be nested; `curves` needs the column `epoch` and its other columns become metrics by epoch;
+        `figures` maps names to picture files. Raises `ModelFileError` where the bundle is not sound.
+        """
+        verify_bundle(bundle)
+        sha256, experiment = bundle_sha256(bundle), self._experiment(name)
+        run_id = self._client().create_run(experiment, run_name=name, tags=dict(tags or {})).info.run_id
+        status = "FAILED"
+        try:
+            self._log_numbers(run_id, params, curves)
+            for figure, path in (figures or {}).items():
+                self._client().log_artifact(run_id, str(path), f"{FIGURES}/{figure}")
+            version = self._register(name, experiment, run_id, bundle, sha256)
+            status = "FINISHED"
+        finally:
+            self._client().set_terminated(run_id, status=status)
+        return ModelVersion(run_id, version, sha256)
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point `alias` ("champion", "challenger") at a version; a new champion remembers the one it replaces."""
+        self._version(name, version)
+        current = self.alias(name, alias)
+        if alias == CHAMPION and current is not None and current.version != version:
+            self._client().set_registered_model_tag(name, PREVIOUS_CHAMPION, current.version)
+        self._client().set_registered_model_alias(name, alias, version)
+
+    def alias(self, name: str, alias: str) -> ModelVersion | None:
+        """The version behind an alias, None where there is no such model or alias."""
+        registered = self._registered(name)
+        if registered is None or alias not in registered.aliases:
+            return None
+        return self._version(name, str(registered.aliases[alias]))
+
+    def previous_champion(self, name: str) -> ModelVersion | None:
+        """The champion before the present one."""
+        registered = self._registered(name)
+        if registered is None or PREVIOUS_CHAMPION not in registered.tags:
+            return None
+        return self._version(name, registered.tags[PREVIOUS_CHAMPION])
+
+    def roll_back(self, name: str) -> ModelVersion:
+        """Make the previous champion champion again. Raises `ModelFileError` where there is none."""
+        previous = self.previous_champion(name)
+        if previous is None:
+            raise ModelFileError(
+                f"{name} has no champion to go back to", remedy="Point the alias `champion` at a version by hand."
+            )
+        self.set_alias(name, CHAMPION, previous.version)
+        return previous
+
+    def download(self, name: str, alias_or_version: str, folder: Path) -> Path:
+        """Copy a version's bundle to `folder`, which it replaces once it is verified against the registered sha256.
+
+        Raises `ModelFileError` where there is no such version, or what arrived is not what was registered.
+        """
+        wanted = self.alias(name, alias_or_version) or self._version(name, alias_or_version)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".downloading-", dir=folder.parent) as scratch:
+            arrived = self._fetched(name, wanted.version, Path(scratch))
+            verify_bundle(arrived, sha256=wanted.sha256)
+            shutil.rmtree(folder, ignore_errors=True)
+            arrived.replace(folder)
+        return folder
+
+    def _client(self) -> MlflowClient:
+        if self._connected is None:
+            # MLflow reads these when it is imported and when it loads a model, so they must stand before.
+            os.environ.update(_GUARDS)
+            from mlflow import MlflowClient
+
+            self._connected = MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        return self._connected
+
+    def _experiment(self, name: str) -> str:
+        found = self._client().get_experiment_by_name(_checked(name))
+        if found is not None:
+            return str(found.experiment_id)
+        place = (self.artifact_root / name).resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        return str(self._client().create_experiment(name, artifact_location=place.as_uri()))
+
+    def _log_numbers(self, run_id: str, params: Mapping[str, Any], curves: pl.DataFrame) -> None:
+        from mlflow.entities import Metric, Param
+
+        client, started = self._client(), self._client().get_run(run_id).info.start_time
+        flat = [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in _flattened(params)]
+        long = curves.unpivot(index="epoch", variable_name="metric", value_name="value").drop_nulls("value")
+        metrics = [Metric(name, value, started, epoch) for epoch, name, value in long.iter_rows()]
+        for start in range(0, max(len(flat), 1), 100):
+            client.log_batch(run_id, params=flat[start : start + 100])
+        for start in range(0, len(metrics), 1000):
+            client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def _register(self, name: str, experiment: str, run_id: str, bundle: Path, sha256: str) -> str:
+        client = self._client()
+        logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, model_type="sequence")
+        client.log_model_artifacts(logged.model_id, str(bundle))
+        place = client.finalize_logged_model(logged.model_id, "READY").artifact_location
+        if self._registered(name) is None:
+            client.create_registered_model(name)
+        # The place itself, not `models:/…`: that is resolved against the process-wide tracking database.
+        return str(client.create_model_version(name, place, run_id=run_id, tags={SHA256: sha256}).version)
+
+    def _registered(self, name: str) -> RegisteredModel | None:
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+        try:
+            return client.get_registered_model(_checked(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _version(self, name: str, version: str) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._client().get_model_version(_checked(name), version)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            raise ModelFileError(
+                f"{name} has no alias or version {version!r} in {redacted(self.tracking_uri)}",
+                remedy="Train and register one, or name one that `versions` lists.",
+            ) from error
+        return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""))
+
+    def _fetched(self, name: str, version: str, folder: Path) -> Path:
+        client = self._client()
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            place = client.get_model_version_download_uri(name, version)
+            return Path(download_artifacts(artifact_uri=place, dst_path=str(folder), tracking_uri=self.tracking_uri))
+        except (MlflowException, OSError) as error:
+            raise ModelFileError(
+                f"The files of {name}, version {version}, cannot be fetched: {error}",
+                remedy="Restore the artifact folder, or roll back to another version.",
+            ) from error
+
+
+def redacted(uri: str) -> str:
+    """A database URI that may be shown: without its password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
+def _checked(name: str) -> str:
+    """Model names become folder names."""
+    if not _SAFE_NAME.fullmatch(name):
+        raise ContractError(
+            "A model name has characters outside A-Z a-z 0-9 _ . -", remedy="Rename it.", culprits=[name]
+        )
+    return name
+
+
+def _flattened(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"network": {"width": 64}}` as `network.width`."""
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,66 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genre_pipeline.contracts.errors import TrainingError
+from genre_pipeline.training.promotion import PromotionConfig, PromotionDecision, decide_promotion
+
+CONFIG = PromotionConfig(samples=400)
+
+
+def _scores(values: np.ndarray) -> pl.DataFrame:
+    return pl.DataFrame({"user_id": [f"{place:04d}" for place in range(len(values))], "ndcg": values})
+
+
+BASE = np.random.default_rng(3).uniform(0.1, 0.5, 200)
+
+
+def test_the_first_model_is_promoted() -> None:
+    expected = PromotionDecision(True, None, None, None, "There is no champion yet.")
+    assert decide_promotion(_scores(BASE), None, CONFIG, seed=0) == expected
+
+
+def test_the_same_model_again_is_not() -> None:
+    decision = decide_promotion(
+        _scores(BASE), _scores(BASE), CONFIG, seed=0, challenger_sha256="aa", champion_sha256="aa"
+    )
+    assert (decision.promote, decision.difference) == (False, 0.0)
+
+
+@pytest.mark.parametrize(("change", "promoted"), [(0.05, True), (0.0, True), (-0.001, True), (-0.05, False)])
+def test_a_challenger_may_not_be_clearly_worse(change: float, promoted: bool) -> None:
+    decision = decide_promotion(_scores(BASE + change), _scores(BASE), CONFIG, seed=0)
+    assert decision.promote is promoted
+    assert decision.difference == pytest.approx(change)
+
+
+def test_rows_may_come_in_any_order() -> None:
+    shuffled = _scores(BASE + 0.01).sample(fraction=1, shuffle=True, seed=5)
+    assert decide_promotion(shuffled, _scores(BASE), CONFIG, seed=0).low == pytest.approx(0.01)
+
+
+def test_a_handful_of_users_decides_nothing() -> None:
+    decision = decide_promotion(_scores(BASE[:9] + 0.1), _scores(BASE[:9]), CONFIG, seed=0)
+    assert not decision.promote
+    assert "fewer than 10" in decision.reason
+
+
+def test_other_users_and_broken_scores_are_refused() -> None:
+    with pytest.raises(TrainingError, match="same users") as caught:
+        decide_promotion(_scores(BASE), _scores(BASE[:199]), CONFIG, seed=0)
+    assert caught.value.culprits == ("0199",)
+    with pytest.raises(TrainingError, match="finite"):
+        decide_promotion(_scores(np.append(BASE, np.nan)), _scores(np.append(BASE, 0.1)), CONFIG, seed=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=10, max_size=40), st.integers(0, 99))
+def test_the_interval_holds_the_difference_and_swapping_mirrors_it(pairs: list[tuple[float, float]], seed: int) -> None:
+    left, right = (_scores(np.array(side)) for side in zip(*pairs, strict=True))
+    there, back = decide_promotion(left, right, CONFIG, seed=seed), decide_promotion(right, left, CONFIG, seed=seed)
+    assert there.low is not None
+    assert there.high is not None
+    assert there.low - 1e-9 <= there.difference <= there.high + 1e-9  # type: ignore[operator]
+    assert there.low == pytest.approx(-back.high, abs=1e-9)  # type: ignore[operator]

@@ -1,0 +1,157 @@
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from genre_pipeline.contracts.errors import TrainingError
+from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
+from genre_pipeline.models.sequence_config import SequenceConfig
+from genre_pipeline.training.sequence_training import (
+    SequenceTrainingConfig,
+    TrainedSequence,
+    refit_sequence,
+    train_sequence,
+)
+from genre_pipeline.training.validation import ValidationTarget, user_ndcg, validation_target
+
+AS_OF = datetime(2024, 1, 1, tzinfo=UTC)
+NETWORK = SequenceConfig(width=16, blocks=1, heads=2, length=8, dropout=0.1)
+CONFIG = SequenceTrainingConfig(network=NETWORK, epochs=8, batch_size=16, learning_rate=0.02)
+N_ITEMS = 20
+
+
+def cycles(n_users: int = 60, steps: int = 7) -> tuple[TrainingSet, pl.DataFrame]:
+    """Everybody walks round a ring of items, three at a time: after item j always comes j + 3."""
+    rows = [
+        (f"u{user:03d}", f"i{(user + 3 * step) % N_ITEMS:02d}", AS_OF - timedelta(days=10) + timedelta(hours=step))
+        for user in range(n_users)
+        for step in range(steps)
+    ]
+    interactions = pl.DataFrame(
+        rows, schema={"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Datetime("us", "UTC")}, orient="row"
+    ).with_columns(event=pl.lit("view"))
+    truth = pl.DataFrame(
+        [(f"u{user:03d}", f"i{(user + 3 * steps) % N_ITEMS:02d}") for user in range(n_users)],
+        schema={"user_id": pl.String, "item_id": pl.String},
+        orient="row",
+    )
+    items = pl.DataFrame(
+        {"item_id": [f"i{number:02d}" for number in range(N_ITEMS + 1)]},
+    ).with_columns(
+        available=pl.lit(True),
+        published_at=pl.lit(None, pl.Datetime("us", "UTC")),
+        categories=pl.lit([], pl.List(pl.String)),
+    )
+    vectors = pl.DataFrame(
+        {
+            "item_id": items["item_id"],
+            "vector": pl.Series(np.eye(N_ITEMS + 1, 8).tolist(), dtype=pl.List(pl.Float32)),
+        }
+    )
+    return build_training_set(interactions, items, as_of=AS_OF, item_vectors={"text_llm": vectors}), truth
+
+
+def _ticks(step: float) -> Iterator[float]:
+    now = 0.0
+    while True:
+        yield now
+        now += step
+
+
+def _train(config: SequenceTrainingConfig = CONFIG, *, seed: int = 1, step: float = 0.0, **options) -> TrainedSequence:
+    ticks = _ticks(step)
+    return train_sequence(cycles()[0], config, seed=seed, clock=lambda: next(ticks), **options)
+
+
+@pytest.fixture(scope="module")
+def validated() -> TrainedSequence:
+    data, truth = cycles()
+    return _train(validation=validation_target(data, truth))
+
+
+def test_it_learns_what_comes_next(validated: TrainedSequence) -> None:
+    data, truth = cycles()
+    ndcg = user_ndcg(validated.model, data, validation_target(data, truth))
+    assert ndcg["user_id"].to_list() == data.user_ids.to_list()
+    assert ndcg["ndcg"].mean() > 0.9
+    assert ndcg["ndcg"].mean() == pytest.approx(validated.decisions["validation_ndcg"])
+
+
+def test_curves_have_a_row_an_epoch_and_the_best_one_was_kept(validated: TrainedSequence) -> None:
+    curves = validated.curves
+    assert curves.columns == ["epoch", "train_loss", "learning_rate", "validation_ndcg", "seconds"]
+    assert curves["epoch"].to_list() == list(range(1, curves.height + 1))
+    assert validated.best_epoch == curves["validation_ndcg"].arg_max() + 1  # type: ignore[operator]
+    assert curves["train_loss"][-1] < curves["train_loss"][0] / 2
+
+
+@pytest.mark.parametrize("softmax", [{}, {"full_softmax_below": 0, "negatives": 8, "negative_sampling": "popularity"}])
+def test_a_seed_fixes_every_bit_and_leaves_the_global_generator_alone(softmax: dict[str, object]) -> None:
+    config = CONFIG.model_copy(update={"epochs": 2, **softmax})
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    one, same, other = _train(config), _train(config), _train(config, seed=2)
+    assert torch.equal(torch.rand(3), expected)
+    weights, again, different = (trained.model.state_dict() for trained in (one, same, other))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert not torch.equal(weights["items.ids.weight"], different["items.ids.weight"])
+    assert one.decisions == same.decisions
+
+
+def test_sampled_softmax_learns_it_too() -> None:
+    data, truth = cycles()
+    for sampling in ("uniform", "popularity"):
+        config = CONFIG.model_copy(update={"full_softmax_below": 0, "negatives": 8, "negative_sampling": sampling})
+        trained = _train(config, validation=validation_target(data, truth))
+        assert trained.decisions["softmax"] == "sampled 8"
+        assert trained.decisions["validation_ndcg"] > 0.9
+
+
+def test_it_stops_when_validation_no_longer_rises() -> None:
+    data, _ = cycles()
+    never = ValidationTarget(np.array([0]), np.array([N_ITEMS - 1]))
+    hidden = TrainingSet(**{**data.__dict__, "is_candidate": np.arange(N_ITEMS + 1) != N_ITEMS - 1})
+    trained = train_sequence(hidden, CONFIG.model_copy(update={"patience": 2}), seed=1, validation=never)
+    assert (trained.curves.height, trained.best_epoch) == (3, 1)
+
+
+def test_the_time_budget_cuts_the_plan() -> None:
+    trained = _train(CONFIG.model_copy(update={"max_minutes": 1.0}), step=20.0)
+    assert (trained.planned_epochs, trained.curves.height, trained.best_epoch) == (3, 3, 3)
+
+
+def test_a_refit_repeats_the_validated_schedule(validated: TrainedSequence) -> None:
+    data, _ = cycles(80)
+    refitted = refit_sequence(data, CONFIG, validated, seed=1)
+    assert refitted.curves.height == refitted.best_epoch == validated.best_epoch
+    kept = validated.curves.head(validated.best_epoch)
+    assert refitted.planned_epochs == CONFIG.epochs
+    assert refitted.curves["learning_rate"].max() == pytest.approx(kept["learning_rate"].max(), rel=0.2)
+
+
+def test_progress_is_reported_after_each_epoch() -> None:
+    rows: list[dict[str, float]] = []
+    _train(CONFIG.model_copy(update={"epochs": 2}), report=lambda row: rows.append(dict(row)))
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert "validation_ndcg" not in rows[0]
+
+
+def test_too_little_history_is_refused() -> None:
+    data, _ = cycles(n_users=60, steps=1)
+    with pytest.raises(TrainingError, match="hold 0 pairs"):
+        train_sequence(data, CONFIG, seed=1)
+
+
+def test_a_diverging_training_is_refused() -> None:
+    with pytest.raises(TrainingError, match="diverged"):
+        _train(CONFIG.model_copy(update={"learning_rate": 1e30, "clip_norm": 1e30}))
+
+
+def test_content_that_the_data_lacks_is_masked_and_said() -> None:
+    trained = _train(CONFIG.model_copy(update={"epochs": 1, "content": "image_cnn"}))
+    assert trained.decisions["content_items"] == 0
+    assert _train(CONFIG.model_copy(update={"epochs": 1})).decisions["content_items"] == 8
