@@ -42,23 +42,23 @@ class TablesDoor(Protocol):
         """The live run, or None where nothing was ever published."""
         ...
 
-    def recommendations_for(self, user_id: str, k: int) -> UserRecommendations | None:
+    def recommendations_for(self, user_id: str, k: int, /) -> UserRecommendations | None:
         """A user's published list by rank, at most k rows; None or no rows for a user without one."""
         ...
 
-    def similar_to(self, item_id: str, k: int) -> ItemList | None:
+    def similar_to(self, item_id: str, k: int, /) -> ItemList | None:
         """An item's published neighbours by rank, at most k rows; None or no rows for an item without any."""
         ...
 
-    def popular(self, category: str, k: int) -> ItemList | None:
+    def popular(self, category: str, k: int, /) -> ItemList | None:
         """Published popular items by rank, at most k rows; `category` "" means overall."""
         ...
 
-    def append_new_events(self, events: pl.DataFrame) -> pl.DataFrame:
+    def append_new_events(self, events: pl.DataFrame, /) -> pl.DataFrame:
         """Write event_id, user_id, item_id, timestamp, event, value, durably; return the rows that were new."""
         ...
 
-    def events_since(self, start: datetime) -> pl.DataFrame:
+    def events_since(self, start: datetime, /) -> pl.DataFrame:
         """user_id, item_id, timestamp, event, value of the logged events with a timestamp at or after `start`."""
         ...
 
@@ -66,10 +66,10 @@ class TablesDoor(Protocol):
 class FeaturesDoor(Protocol):
     """The online store. A feature older than the one stored never replaces it."""
 
-    def online(self, view: str, entity_ids: Sequence[str]) -> pl.DataFrame:
-        """One view's rows in its offline schema, `event_timestamp` included; an unknown entity has no row."""
+    def online(self, view: str, entity_ids: Sequence[str], /) -> pl.DataFrame:
+        """One view's rows in its offline schema, one an entity in the order asked; an unknown one has null values."""
         ...
 
-    def write_online(self, view: str, frame: pl.DataFrame) -> None:
-        """Write rows of one view, where they are not older than what is there."""
+    def write_online(self, view: str, frame: pl.DataFrame, /) -> int:
+        """Write rows of one view, where they are not older than what is there; how many were given."""
         ...

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from genre_pipeline.adapters.table_records import ItemList
-from genre_pipeline.contracts.columns import EVENT, ITEM_ID, TIMESTAMP, USER_ID
+from genre_pipeline.contracts.columns import EVENT, EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP, USER_ID
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError, UnknownItemError
 from genre_pipeline.contracts.names import USER_HISTORIES, USER_STATISTICS, USER_VECTORS
 from genre_pipeline.features.histories import HistoryConfig
@@ -154,7 +154,7 @@ class RecommendationService:
     def history(self, user_id: str) -> pl.DataFrame | None:
         """item_id, timestamp (Datetime us UTC), event of a user's latest items, newest first; None where unreadable."""
         try:
-            row = self._features.online(USER_HISTORIES, [user_id])
+            row = self._features.online(USER_HISTORIES, [user_id]).drop_nulls(EVENT_TIMESTAMP)
         except GenreError as error:
             _log.warning("online store: %s", type(error).__name__)
             return None
@@ -221,8 +221,8 @@ class RecommendationService:
         return refreshed_features(
             run,
             events,
-            self._features.online(USER_HISTORIES, user_ids),
-            self._features.online(USER_STATISTICS, user_ids),
+            self._features.online(USER_HISTORIES, user_ids).drop_nulls(EVENT_TIMESTAMP),
+            self._features.online(USER_STATISTICS, user_ids).drop_nulls(EVENT_TIMESTAMP),
             config=self._histories,
             has_clock=self._has_clock,
         )

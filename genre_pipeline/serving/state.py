@@ -30,8 +30,8 @@ def read_user_state(
     """The user's state, and why it has no vector where it has none."""
     seen = np.concatenate([run.seen.of(user_id).astype(np.int64), run.positions_of(items_since)])
     try:
-        histories = features.online(USER_HISTORIES, [user_id])
-        vectors = features.online(USER_VECTORS, [user_id])
+        histories = features.online(USER_HISTORIES, [user_id]).drop_nulls(EVENT_TIMESTAMP)
+        vectors = features.online(USER_VECTORS, [user_id]).drop_nulls(EVENT_TIMESTAMP)
     except GenreError as error:
         _log.warning("online store: %s", type(error).__name__)
         return UserState(seen, seen[:0], [], None), [ONLINE_STORE_DOWN]

@@ -1,0 +1,145 @@
+"""The service's doors in memory: small, real in what they promise (guarded writes, each event once), and breakable."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+
+import polars as pl
+
+from genre_pipeline.adapters.table_records import (
+    ItemList,
+    ListedItem,
+    Publication,
+    RecommendedItem,
+    UserRecommendations,
+)
+from genre_pipeline.contracts.columns import EVENT_TIMESTAMP
+from genre_pipeline.contracts.errors import FeatureStoreError, TablesError
+from genre_pipeline.contracts.tables import TIME
+
+_STATISTICS = {
+    "interactions_total": pl.Int64,
+    "interactions_7d": pl.Int64,
+    "interactions_30d": pl.Int64,
+    "items_total": pl.Int64,
+    "mean_value": pl.Float64,
+    "days_since_first": pl.Float64,
+    "days_since_last": pl.Float64,
+}
+VIEWS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
+    "user_histories": {
+        "user_id": pl.String,
+        EVENT_TIMESTAMP: TIME,
+        "item_ids": pl.List(pl.String),
+        "timestamps": pl.List(pl.Int64),
+        "events": pl.List(pl.String),
+    },
+    "user_vectors": {
+        "user_id": pl.String,
+        EVENT_TIMESTAMP: TIME,
+        "model": pl.String,
+        "vector": pl.List(pl.Float32),
+    },
+    "user_statistics": {"user_id": pl.String, EVENT_TIMESTAMP: TIME, **_STATISTICS},
+}
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class InMemoryFeatures:
+    """An online store that keeps the latest event of each entity."""
+
+    def __init__(self) -> None:
+        self.rows = {view: pl.DataFrame(schema=schema) for view, schema in VIEWS.items()}
+        self.is_down = False
+
+    def online(self, view: str, entity_ids: Sequence[str]) -> pl.DataFrame:
+        self._check()
+        ids = pl.DataFrame({"user_id": list(entity_ids)}, schema={"user_id": pl.String})
+        return ids.join(self.rows[view], on="user_id", how="left", maintain_order="left").select(list(VIEWS[view]))
+
+    def write_online(self, view: str, frame: pl.DataFrame) -> int:
+        self._check()
+        joined = pl.concat([self.rows[view], frame.select(self.rows[view].columns).cast(VIEWS[view])])
+        latest = joined.sort(EVENT_TIMESTAMP, maintain_order=True).unique("user_id", keep="last", maintain_order=True)
+        self.rows[view] = latest
+        return frame.height
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise FeatureStoreError("The online store does not answer", remedy="Start it.")
+
+
+class InMemoryTables:
+    """Published lists and an event log."""
+
+    def __init__(self) -> None:
+        self.publication: Publication | None = None
+        self.lists: dict[str, list[tuple[str, float]]] = {}
+        self.similar: dict[str, list[tuple[str, float]]] = {}
+        self.popular_lists: dict[str, list[tuple[str, float]]] = {}
+        self.log = pl.DataFrame(
+            schema={
+                "event_id": pl.String,
+                "user_id": pl.String,
+                "item_id": pl.String,
+                "timestamp": TIME,
+                "event": pl.String,
+                "value": pl.Float64,
+            }
+        )
+        self.is_down = False
+
+    def publish(self, run_id: str, day: date, as_of: datetime) -> None:
+        self.publication = Publication("default", run_id, day, as_of, as_of, None)
+
+    def current(self) -> Publication | None:
+        self._check()
+        return self.publication
+
+    def recommendations_for(self, user_id: str, k: int) -> UserRecommendations | None:
+        self._check()
+        if user_id not in self.lists or self.publication is None:
+            return None
+        rows = [
+            RecommendedItem(item, item, rank, score, ())
+            for rank, (item, score) in enumerate(self.lists[user_id][:k], start=1)
+        ]
+        return UserRecommendations(user_id, self.publication.run_id, self.publication.as_of, tuple(rows))
+
+    def similar_to(self, item_id: str, k: int) -> ItemList | None:
+        return self._items(self.similar, item_id, k)
+
+    def popular(self, category: str, k: int) -> ItemList | None:
+        return self._items(self.popular_lists, category, k)
+
+    def append_new_events(self, events: pl.DataFrame) -> pl.DataFrame:
+        self._check()
+        new = events.unique("event_id", keep="first", maintain_order=True).join(self.log, on="event_id", how="anti")
+        self.log = pl.concat([self.log, new])
+        return new
+
+    def events_since(self, start: datetime) -> pl.DataFrame:
+        self._check()
+        return self.log.filter(pl.col("timestamp") >= start).drop("event_id")
+
+    def _items(self, lists: Mapping[str, list[tuple[str, float]]], key: str, k: int) -> ItemList | None:
+        self._check()
+        if key not in lists or self.publication is None:
+            return None
+        rows = [ListedItem(item, item, rank, score) for rank, (item, score) in enumerate(lists[key][:k], start=1)]
+        return ItemList(key, self.publication.run_id, self.publication.as_of, tuple(rows))
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise TablesError("The database does not answer", remedy="Start it.")
