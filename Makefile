@@ -87,7 +87,7 @@ $(STAMP): requirements.lock pyproject.toml
 		$$python -m venv --clear $(VENV) || { echo "$$python cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
 	@echo "Installing requirements.lock into $(VENV) (about three minutes the first time)"
-	@$(BIN)/python -m pip install --no-deps --progress-bar off -r requirements.lock 2>&1 | $(count_packages)
+	@$(BIN)/python -m pip install --no-deps --no-compile --progress-bar off -r requirements.lock 2>&1 | $(count_packages)
 	@echo "Installing genre-pipeline itself"
 	@# With dependencies, held to the lock: adds only what this platform's own torch build needs on top.
 	@$(BIN)/python -m pip install -q -c requirements.lock -e .
