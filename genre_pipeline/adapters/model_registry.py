@@ -23,6 +23,7 @@ from genre_pipeline.training.export import bundle_sha256, verify_bundle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as RegisteredVersion
     from mlflow.entities.model_registry import RegisteredModel
 
 FIGURES = "figures"
@@ -100,6 +101,12 @@ class ModelRegistry:
         if registered is None or alias not in registered.aliases:
             return None
         return self._version(name, str(registered.aliases[alias]))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Every version, oldest first; empty where there is no such model."""
+        # A checked name holds no quote.
+        found = self._client().search_model_versions(f"name='{_checked(name)}'", order_by=["version_number ASC"])
+        return [_as_version(one) for one in found]
 
     def previous_champion(self, name: str) -> ModelVersion | None:
         """The champion before the present one."""
@@ -194,7 +201,7 @@ class ModelRegistry:
                 f"{name} has no alias or version {version!r} in {redacted(self.tracking_uri)}",
                 remedy="Train and register one, or name one that `versions` lists.",
             ) from error
-        return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""))
+        return _as_version(found)
 
     def _fetched(self, name: str, version: str, folder: Path) -> Path:
         client = self._client()
@@ -214,6 +221,10 @@ class ModelRegistry:
 def redacted(uri: str) -> str:
     """A database URI that may be shown: without its password."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
+def _as_version(found: RegisteredVersion) -> ModelVersion:
+    return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""))
 
 
 def _checked(name: str) -> str:
