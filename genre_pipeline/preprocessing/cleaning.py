@@ -3,7 +3,7 @@
 Belongs here: what is the same for every table, the bookkeeping first of all. Kept out: what a table's cells mean
 (`interactions`, `items`, `users`).
 
-A row is rejected once, under the first rule it breaks: rules about reading a cell come before the contract's own.
+A row is rejected once, under the first rule it breaks: rules about reading a cell, then the contract's, then the rest.
 Duplicates are counted among rows that keep every rule; of rejected rows every one stays, as evidence.
 """
 
@@ -83,11 +83,15 @@ def split_rows(
     contract with `row_number` beside its columns.
     """
     rows = coerced.with_row_index(ROW_NUMBER)
-    own = {rule: unread(raw, coerced, column) for rule, column in readable.items() if column in raw.columns}
-    own |= {rule: coerced.select(~claim).to_series().fill_null(False) for rule, claim in (claims or {}).items()}
+    masks = {rule: unread(raw, coerced, column) for rule, column in readable.items() if column in raw.columns}
     good, failure = row_schema.filter(rows)
-    contract = _first_rule(failure)
-    broken = pl.concat([*(_broken(rule, mask) for rule, mask in own.items()), contract])
+    broken = pl.concat(
+        [
+            *(_broken(rule, mask) for rule, mask in masks.items()),
+            _first_rule(failure),
+            *(_broken(rule, coerced.select(~claim).to_series()) for rule, claim in (claims or {}).items()),
+        ]
+    )
     broken = broken.unique(ROW_NUMBER, keep="first", maintain_order=True).sort(ROW_NUMBER)
     kept = good.join(broken, on=ROW_NUMBER, how="anti", maintain_order="left") if broken.height else good
     return Split(kept, broken)
