@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from genre_pipeline.contracts.columns import ITEM_INDEX
 from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
@@ -108,15 +109,17 @@ def train_sequence(
 def refit_sequence(
     data: TrainingSet,
     config: SequenceTrainingConfig,
-    like: TrainedSequence,
+    plan: tuple[int, int],
     *,
     seed: int,
     device: str = "cpu",
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainedSequence:
-    """Train on more data as long as validation found best: the schedule of `like`, stopped at its best epoch."""
-    plan = (like.planned_epochs, like.best_epoch)
+    """Train on more data as long as validation found best: `plan` is (planned epochs, best epoch) of that training.
+
+    The schedule is the same one, stopped where it was best. No clock decides anything here.
+    """
     return _Training(data, config, seed, device, clock).run(None, report, plan=plan)
 
 
@@ -127,7 +130,7 @@ def new_model(data: TrainingSet, config: SequenceTrainingConfig) -> SequenceMode
     from genre_pipeline.models.sequence import SequenceModel
 
     has_id = np.zeros(data.n_items, dtype=bool)
-    has_id[np.unique(data.events["item_index"].to_numpy())] = True
+    has_id[np.unique(data.events[ITEM_INDEX].to_numpy())] = True
     return SequenceModel(
         config.network, content=torch.from_numpy(content_of(data, config.content)), has_id=torch.from_numpy(has_id)
     )

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -126,7 +128,8 @@ def test_the_time_budget_cuts_the_plan() -> None:
 
 def test_a_refit_repeats_the_validated_schedule(validated: TrainedSequence) -> None:
     data, _ = cycles(80)
-    refitted = refit_sequence(data, CONFIG, validated, seed=1)
+    plan = (validated.planned_epochs, validated.best_epoch)
+    refitted = refit_sequence(data, CONFIG, plan, seed=1)
     assert refitted.curves.height == refitted.best_epoch == validated.best_epoch
     kept = validated.curves.head(validated.best_epoch)
     assert refitted.planned_epochs == CONFIG.epochs
@@ -138,6 +141,13 @@ def test_progress_is_reported_after_each_epoch() -> None:
     _train(CONFIG.model_copy(update={"epochs": 2}), report=lambda row: rows.append(dict(row)))
     assert [row["epoch"] for row in rows] == [1, 2]
     assert "validation_ndcg" not in rows[0]
+
+
+def test_configurations_and_decisions_are_read_without_torch() -> None:
+    modules = ("sequence_training", "sequence_loss", "validation", "batches", "export", "promotion", "figures")
+    imports = ", ".join(f"genre_pipeline.training.{name}" for name in modules)
+    program = f"import sys, {imports}; sys.exit(bool({{'torch', 'matplotlib', 'mlflow'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_too_little_history_is_refused() -> None:
