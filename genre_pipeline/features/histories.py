@@ -17,6 +17,7 @@ from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import TIME
 from genre_pipeline.features.similarity import l2_normalise
+from genre_pipeline.features.vector_column import to_column, to_matrix
 
 _SECONDS_PER_DAY = 86_400
 _LISTS = {"item_ids": ITEM_ID, "timestamps": TIMESTAMP, "events": EVENT}
@@ -52,15 +53,17 @@ def append_events(histories: pl.DataFrame, events: pl.DataFrame, config: History
     """Histories after new events (schema Interactions), late ones put where their time says; sorted by user_id.
 
     A row for every user of either frame; `event_timestamp` is the latest of the old one and the user's events, so that
-    a late event never makes a row look older. Appending the same events again changes nothing.
+    a late event never makes a row look older. Appending the same events again changes nothing: for that, an event in
+    or before the oldest second of a full history counts as one that the history has let go.
     """
     config = config or HistoryConfig()
-    empty = histories.clear().lazy()
-    old = pl.concat([empty, histories.lazy()]).select(
-        USER_ID, *(pl.col(name).alias(row) for name, row in _LISTS.items())
-    )
+    old = histories.lazy().select(USER_ID, *(pl.col(name).alias(row) for name, row in _LISTS.items()))
     old = old.explode(ITEM_ID, TIMESTAMP, EVENT).drop_nulls(ITEM_ID)
-    rows = pl.concat([old, _in_seconds(events.lazy())]).sort(USER_ID, TIMESTAMP, maintain_order=True)
+    full = histories.lazy().filter(pl.col("item_ids").list.len() >= config.length)
+    oldest = full.select(USER_ID, pl.col("timestamps").list.min().alias("oldest"))
+    new = _in_seconds(events.lazy()).join(oldest, on=USER_ID, how="left", maintain_order="left")
+    new = new.filter((pl.col(TIMESTAMP) > pl.col("oldest")).fill_null(True)).drop("oldest")
+    rows = pl.concat([old, new]).sort(USER_ID, TIMESTAMP, maintain_order=True)
     times = pl.concat(
         [
             histories.lazy().select(USER_ID, EVENT_TIMESTAMP),
@@ -99,8 +102,8 @@ def user_vectors(
             culprits=item_vectors["model"].unique().sort().to_list(),
         )
     known = of_model.drop_nulls(VECTOR)
-    vectors = _weights(histories, known[ITEM_ID], config, has_clock) @ _matrix(known)
-    return histories.select(USER_ID, EVENT_TIMESTAMP, pl.lit(model).alias("model"), _as_lists(l2_normalise(vectors)))
+    vectors = _weights(histories, known[ITEM_ID], config, has_clock) @ to_matrix(known[VECTOR])
+    return histories.select(USER_ID, EVENT_TIMESTAMP, pl.lit(model).alias("model"), to_column(l2_normalise(vectors)))
 
 
 def _in_seconds(interactions: pl.LazyFrame) -> pl.LazyFrame:
@@ -135,18 +138,3 @@ def _weights(histories: pl.DataFrame, item_ids: pl.Series, config: HistoryConfig
     weight = np.power(0.5, cells["distance"].to_numpy()).astype(np.float32)
     where = (cells["row"].to_numpy(), cells["column"].to_numpy())
     return sparse.csr_matrix((weight, where), shape=(histories.height, len(item_ids)), dtype=np.float32)
-
-
-def _matrix(item_vectors: pl.DataFrame) -> np.ndarray:
-    if item_vectors.is_empty():
-        return np.zeros((0, 0), dtype=np.float32)
-    width = len(item_vectors[VECTOR][0])
-    return item_vectors[VECTOR].list.to_array(width).to_numpy().astype(np.float32, copy=False)
-
-
-def _as_lists(vectors: np.ndarray) -> pl.Series:
-    """List(Float32), null where a row is all zero."""
-    if vectors.shape[1] == 0:
-        return pl.Series(VECTOR, [None] * len(vectors), dtype=pl.List(pl.Float32))
-    lists = pl.DataFrame({VECTOR: pl.Series(np.ascontiguousarray(vectors)).arr.to_list()})
-    return lists.select(pl.when(pl.Series(vectors.any(axis=1))).then(VECTOR).alias(VECTOR))[VECTOR]

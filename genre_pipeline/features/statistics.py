@@ -14,9 +14,9 @@ from genre_pipeline.contracts.columns import EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import TIME
 
-_SECONDS_PER_DAY = 86_400
+_MICROSECONDS_PER_DAY = 86_400e6
 _FIXED_POINT = 2**32
-_MEAN_DECIMALS = 9
+_DECIMALS = 9
 
 
 class StatisticsConfig(Settings):
@@ -43,7 +43,7 @@ def item_statistics(
     return _grouped(
         interactions, ITEM_ID, as_of, has_clock,
         distinct=_count(pl.col(USER_ID).n_unique()).alias("users_total"),
-        decayed=[_decayed(_age_days(as_of), config.half_life_days, has_clock).alias("popularity_decayed")],
+        decayed=[_decayed(config.half_life_days, has_clock).alias("popularity_decayed")],
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def bump_statistics(
     """
     # With the old row's columns under their own names, a user's events under `new_…`.
     joined = statistics.join(_new_counts(statistics, events, histories), on=USER_ID, how="full", coalesce=True)
-    moved = (pl.col("now") - pl.col(EVENT_TIMESTAMP)).dt.total_microseconds() / (_SECONDS_PER_DAY * 1e6)
+    moved = (pl.col("now") - pl.col(EVENT_TIMESTAMP)).dt.total_microseconds() / _MICROSECONDS_PER_DAY
     old_total = pl.when(pl.col("mean_value").is_not_null()).then(pl.col("interactions_total")).otherwise(0)
     valued = old_total + pl.col("new_valued")
     mean = (pl.col("mean_value").fill_null(0) * old_total + pl.col("new_sum")) / valued
@@ -80,7 +80,7 @@ def bump_statistics(
         _plus("interactions_7d", "new_7d"),
         _plus("interactions_30d", "new_30d"),
         _plus("items_total", "new_items"),
-        pl.when(pl.col("new_valued") > 0).then(mean.round(_MEAN_DECIMALS)).otherwise("mean_value").alias("mean_value"),
+        pl.when(pl.col("new_valued") > 0).then(mean.round(_DECIMALS)).otherwise("mean_value").alias("mean_value"),
         pl.max_horizontal(pl.col("days_since_first") + moved, "new_first").alias("days_since_first"),
         pl.min_horizontal(pl.col("days_since_last") + moved, "new_last").alias("days_since_last"),
         pl.col("now").alias(EVENT_TIMESTAMP),
@@ -99,7 +99,7 @@ def _new_counts(statistics: pl.DataFrame, events: pl.DataFrame, histories: pl.Da
     )
     had = known.select(USER_ID, pl.col("item_ids").alias(ITEM_ID)).explode(ITEM_ID).drop_nulls().unique()
     fresh = events.join(had, on=[USER_ID, ITEM_ID], how="anti").group_by(USER_ID)
-    age = (pl.col("now") - pl.col(TIMESTAMP)).dt.total_microseconds() / (_SECONDS_PER_DAY * 1e6)
+    age = (pl.col("now") - pl.col(TIMESTAMP)).dt.total_microseconds() / _MICROSECONDS_PER_DAY
     counted = events.join(now, on=USER_ID).group_by(USER_ID).agg(
         pl.col("now").first(),
         _count(pl.len()).alias("new_total"),
@@ -126,15 +126,15 @@ def _grouped(
     distinct: pl.Expr,
     decayed: list[pl.Expr],
 ) -> pl.DataFrame:
-    age = _age_days(as_of)
-    known = interactions.lazy().filter(pl.col(TIMESTAMP) < as_of)
+    age = pl.col("age_days")
+    known = interactions.lazy().filter(pl.col(TIMESTAMP) < as_of).with_columns(_days_before(as_of))
     table = known.group_by(key).agg(
         _count(pl.len()).alias("interactions_total"),
         _clocked(_count((age <= 7).sum()), has_clock).alias("interactions_7d"),
         _clocked(_count((age <= 30).sum()), has_clock).alias("interactions_30d"),
         distinct,
         # Partial sums meet in any order: rounding keeps the last bits from telling.
-        pl.col(VALUE).mean().round(_MEAN_DECIMALS).alias("mean_value"),
+        pl.col(VALUE).mean().round(_DECIMALS).alias("mean_value"),
         *decayed,
         _clocked(age.max(), has_clock).alias("days_since_first"),
         _clocked(age.min(), has_clock).alias("days_since_last"),
@@ -143,15 +143,18 @@ def _grouped(
     return table.sort(key).select(key, stamp, pl.exclude(key)).collect()
 
 
-def _age_days(as_of: datetime) -> pl.Expr:
-    return (pl.lit(as_of).cast(TIME) - pl.col(TIMESTAMP)).dt.total_microseconds() / (_SECONDS_PER_DAY * 1e6)
+def _days_before(as_of: datetime) -> pl.Expr:
+    # Times the reciprocal, by hand: polars divides by a number now so, now exactly, depending on the row's place, and a
+    # day that is run again has to give the same bytes.
+    microseconds = (pl.lit(as_of).cast(TIME) - pl.col(TIMESTAMP)).dt.total_microseconds().cast(pl.Float64)
+    return (microseconds * (1 / _MICROSECONDS_PER_DAY)).round(_DECIMALS).alias("age_days")
 
 
-def _decayed(age_days: pl.Expr, half_life_days: float, has_clock: bool) -> pl.Expr:
+def _decayed(half_life_days: float, has_clock: bool) -> pl.Expr:
     """A sum in fixed point, steps of 2^-32: whole numbers add up the same in any order, on any number of threads."""
     if not has_clock:
         return pl.len().cast(pl.Float64)
-    weight = pl.lit(0.5).pow(age_days / half_life_days)
+    weight = pl.lit(0.5).pow(pl.col("age_days") * (1 / half_life_days))
     return (weight * _FIXED_POINT).round().cast(pl.Int64).sum() / _FIXED_POINT
 
 

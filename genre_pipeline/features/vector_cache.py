@@ -24,9 +24,10 @@ from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
 from genre_pipeline.features.extractor import Report, TextExtractor
 from genre_pipeline.features.item_texts import TEXT
+from genre_pipeline.features.vector_column import to_column
 
 MODEL = "model"
-_SEGMENT = pl.Schema({MODEL: pl.String, CONTENT_HASH: pl.String, VECTOR: pl.List(pl.Float32)})
+_SEGMENT = pl.Schema([(MODEL, pl.String()), (CONTENT_HASH, pl.String()), (VECTOR, pl.List(pl.Float32))])
 
 
 @dataclass(frozen=True)
@@ -152,20 +153,14 @@ def _encode_chunk(part: pl.DataFrame, extractor: TextExtractor, report: Report |
             remedy="The weights are damaged, or their numbers overflow: fetch them again, or use precision float32.",
             culprits=part[CONTENT_HASH].filter(pl.Series(bad)).to_list(),
         )
-    return part.select(CONTENT_HASH).with_columns(_as_lists(matrix))
-
-
-def _as_lists(matrix: np.ndarray) -> pl.Series:
-    if matrix.shape[1] == 0:
-        return pl.Series(VECTOR, [[]] * len(matrix), dtype=pl.List(pl.Float32))
-    return pl.Series(VECTOR, np.ascontiguousarray(matrix, dtype=np.float32)).arr.to_list()
+    return part.select(CONTENT_HASH).with_columns(to_column(matrix))
 
 
 def _joined(texts: pl.DataFrame, vectors: pl.DataFrame, model: str) -> dy.DataFrame[ItemVectors]:
-    vector = pl.col(VECTOR)
-    says_something = pl.col(TEXT).is_not_null() & ((vector.list.max() != 0) | (vector.list.min() != 0))
+    # A null text and an empty one have the same hash, but only the empty one was read.
+    vector = pl.when(pl.col(TEXT).is_not_null()).then(VECTOR).alias(VECTOR)
     joined = texts.join(vectors, on=CONTENT_HASH, how="left", maintain_order="left").select(
-        ITEM_ID, pl.lit(model).alias(MODEL), CONTENT_HASH, pl.when(says_something).then(vector).alias(VECTOR)
+        ITEM_ID, pl.lit(model).alias(MODEL), CONTENT_HASH, vector
     )
     return ItemVectors.validate(joined)
 

@@ -1,0 +1,83 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from genre_pipeline.contracts.tables import SimilarItems
+from genre_pipeline.features.nearest import similar_items, similar_items_table
+from genre_pipeline.features.similarity import l2_normalise
+
+
+def naive(vectors: np.ndarray, is_candidate: np.ndarray, k: int) -> np.ndarray:
+    scores = vectors @ vectors.T
+    lists = np.full((len(vectors), k), -1)
+    for row in range(len(vectors)):
+        others = [
+            other
+            for other in range(len(vectors))
+            if other != row and is_candidate[other] and vectors[other].any() and vectors[row].any()
+        ]
+        best = sorted(others, key=lambda other: (-scores[row, other], other))[:k]
+        lists[row, : len(best)] = best
+    return lists
+
+
+def test_nearest_first_without_oneself() -> None:
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1], [0, 0]], dtype=np.float32)
+    indices, scores = similar_items(vectors, np.ones(4, dtype=bool), 3)
+    np.testing.assert_array_equal(indices, [[1, 2, -1], [2, 0, -1], [1, 0, -1], [-1, -1, -1]])
+    np.testing.assert_allclose(scores, [[0.6, 0, 0], [0.8, 0.6, 0], [0.8, 0, 0], [0, 0, 0]], rtol=1e-6)
+    assert (indices.dtype, scores.dtype) == (np.int64, np.float32)
+
+
+def test_only_candidates_are_neighbours_but_every_item_is_asked_for() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0.6, 0.8]], dtype=np.float32)
+    indices, _ = similar_items(vectors, np.array([False, True, True]), 1)
+    np.testing.assert_array_equal(indices, [[1], [2], [1]])
+
+
+def test_nobody_is_a_candidate_or_has_a_vector() -> None:
+    eye = np.eye(3, dtype=np.float32)
+    assert (similar_items(eye, np.zeros(3, dtype=bool), 2)[0] == -1).all()
+    assert (similar_items(np.zeros((3, 2), dtype=np.float32), np.ones(3, dtype=bool), 2)[0] == -1).all()
+    assert similar_items(np.zeros((0, 2), dtype=np.float32), np.ones(0, dtype=bool), 2)[0].shape == (0, 2)
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, -0.5])] * 4), min_size=1, max_size=40),
+    st.integers(1, 8),
+    st.integers(1, 7),
+    st.data(),
+)
+@settings(max_examples=80, deadline=None)
+def test_lists_agree_with_a_naive_sort_ties_included(
+    rows: list[tuple[float, ...]], k: int, block: int, data: st.DataObject
+) -> None:
+    # Halves add up exactly, so that equal means equal: with few values the lists are full of ties.
+    vectors = np.array(rows, dtype=np.float32)
+    is_candidate = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    indices, scores = similar_items(vectors, is_candidate, k, block)
+    np.testing.assert_array_equal(indices, naive(vectors, is_candidate, k))
+    assert (np.diff(scores, axis=1)[indices[:, 1:] >= 0] <= 0).all()
+
+
+def test_blocks_and_a_small_budget_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = l2_normalise(np.random.default_rng(0).normal(size=(300, 16)))
+    everybody = np.ones(300, dtype=bool)
+    whole, _ = similar_items(vectors, everybody, 10)
+    np.testing.assert_array_equal(similar_items(vectors, everybody, 10, block=7)[0], whole)
+    monkeypatch.setattr("genre_pipeline.features.nearest._SCORES_AT_ONCE", 900)
+    np.testing.assert_array_equal(similar_items(vectors, everybody, 10)[0], whole)
+
+
+def test_the_table_has_ranks_from_one_and_no_padding() -> None:
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 0]], dtype=np.float32)
+    table = similar_items_table(pl.Series(["a", "b", "c"]), *similar_items(vectors, np.ones(3, dtype=bool), 2))
+    expected = pl.DataFrame(
+        {"item_id": ["a", "b"], "similar_item_id": ["b", "a"], "rank": [1, 1], "score": [0.6, 0.6]},
+        schema_overrides={"rank": pl.UInt32, "score": pl.Float32},
+    )
+    assert_frame_equal(table, expected)
+    SimilarItems.validate(table)
