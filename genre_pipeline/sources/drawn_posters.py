@@ -5,6 +5,7 @@ drawn by GENRE so that nobody takes it for the real one. Kept out: the shapes th
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -23,6 +24,10 @@ _REDUCE = 2
 _MARGIN, _TITLE_BASE, _GENRES_TOP, _LABEL_TOP = 28, 448, 470, 508
 _TITLE_SIZES = (52, 44, 38, 32, 27, 23)
 _MAX_LINES = 4
+_SPELLED_OUT = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
+    | {"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"}
+)
 _PALETTES: Mapping[str, tuple[Colour, Colour, Colour]] = {
     "Action": ((28, 16, 20), (142, 26, 32), (255, 180, 66)),
     "Adventure": ((10, 38, 42), (28, 112, 98), (246, 208, 120)),
@@ -65,7 +70,7 @@ def draw_poster(title: str, year: int | None, genres: Sequence[str]) -> bytes:
 
 
 def _write(draw: "ImageDraw", title: str, year: int | None, genres: Sequence[str], light: Colour) -> None:
-    size, lines = _fit(title)
+    size, lines = _fit(_drawable(title))
     top = _TITLE_BASE - round(size * 1.12) * len(lines)
     if year is not None:
         draw.text((_MARGIN, top - 34), str(year), font=_font(24), fill=light)
@@ -75,9 +80,15 @@ def _write(draw: "ImageDraw", title: str, year: int | None, genres: Sequence[str
             stroke_width=1, stroke_fill=(255, 255, 255),
         )  # fmt: skip
     draw.line((_MARGIN, _GENRES_TOP - 8, _MARGIN + 56, _GENRES_TOP - 8), fill=light, width=4)
-    named = "  ·  ".join(genres[:3])
+    named = "  ·  ".join(_drawable(genre) for genre in genres[:3])
     draw.text((_MARGIN, _GENRES_TOP), named, font=_font(20 if _width(named, 20) <= _room() else 16), fill=light)
     draw.text((CANVAS[0] - _MARGIN, _LABEL_TOP), LABEL, font=_font(17), fill=(214, 214, 214), anchor="ra")
+
+
+def _drawable(text: str) -> str:
+    """The text in the letters Pillow's own font has, which is ASCII: accents off, anything else left out."""
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED_OUT))
+    return "".join(letter for letter in plain if " " <= letter <= "~")
 
 
 def _fit(title: str) -> tuple[int, list[str]]:
@@ -90,7 +101,7 @@ def _fit(title: str) -> tuple[int, list[str]]:
     size = _TITLE_SIZES[-1]
     lines = _wrap(title, size)
     kept = lines[:_MAX_LINES]
-    return size, kept if len(lines) <= _MAX_LINES else [*kept[:-1], kept[-1].rstrip(" ,:;") + "…"]
+    return size, kept if len(lines) <= _MAX_LINES else [*kept[:-1], kept[-1].rstrip(" ,:;") + " ..."]
 
 
 def _wrap(title: str, size: int) -> list[str]:

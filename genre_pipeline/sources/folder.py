@@ -52,6 +52,8 @@ def read_folder(
     """
     folder = str(path).rstrip("/")
     renames = columns or {}
+    if "://" not in folder and not Path(folder).is_dir():
+        raise SourceError(f"{folder} is not a folder", remedy="Name a folder that holds the tables, or a URL of one.")
     tables = {table: _read_table(folder, table, renames.get(table, {})) for table in (INTERACTIONS, ITEMS, USERS)}
     interactions = tables[INTERACTIONS]
     if interactions is None:

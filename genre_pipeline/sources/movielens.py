@@ -53,8 +53,9 @@ def read_movielens(
 
 
 def is_movielens(path: str | Path) -> bool:
-    """Whether a folder holds one of the forms that `read_movielens` reads."""
-    return any(any(Path(path).glob(form)) for form in _FORMS)
+    """Whether a folder holds one of the forms that `read_movielens` reads, and is not a standard folder."""
+    folder = Path(path)
+    return not any(folder.glob("interactions.*")) and any(any(folder.glob(form)) for form in _FORMS)
 
 
 def tidy_title(title: pl.Expr) -> pl.Expr:

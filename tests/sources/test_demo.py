@@ -16,7 +16,7 @@ from genre_pipeline.contracts.errors import SourceError
 from genre_pipeline.sources import demo
 from genre_pipeline.sources.demo import fetch_demo, unpack_members
 from genre_pipeline.sources.drawn_motifs import COMMENT, SAMPLE_RATE, motif_samples, synthesise_motif
-from genre_pipeline.sources.drawn_posters import LABEL, draw_poster
+from genre_pipeline.sources.drawn_posters import LABEL, _drawable, draw_poster
 from genre_pipeline.sources.poster_shapes import _SHAPES
 from tests.sources.test_movielens import atomic, comma_separated
 
@@ -154,6 +154,13 @@ def test_every_genre_has_a_poster_of_its_own(genre: str) -> None:
 @pytest.mark.parametrize("title", ["", "W" * 200, "Fantômas " * 30, "日本語"])
 def test_a_poster_holds_any_title(title: str) -> None:
     assert Image.open(BytesIO(draw_poster(title, None, []))).size == (180, 270)
+
+
+def test_letters_that_the_font_lacks_are_spelled_with_those_it_has() -> None:
+    assert (
+        _drawable("La Double vie de Véronique – Œdipus’ 日本 Straße")
+        == "La Double vie de Veronique - OEdipus'  Strasse"
+    )
 
 
 def test_a_motif_is_deterministic_and_says_what_it_is() -> None:

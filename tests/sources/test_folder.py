@@ -86,6 +86,11 @@ def test_a_rename_that_does_not_fit_is_refused(
         read_folder(tmp_path, columns=renames)
 
 
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is not a folder"):
+        read_folder(tmp_path / "absent")
+
+
 def test_a_folder_without_interactions_is_refused(tmp_path: Path) -> None:
     write(pl.DataFrame({"item_id": ["1"]}), tmp_path / "items.csv")
     with pytest.raises(SourceError, match="no interactions table"):

@@ -7,7 +7,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from genre_pipeline.contracts.errors import SourceError
-from genre_pipeline.sources.movielens import read_movielens, tidy_title
+from genre_pipeline.sources.movielens import is_movielens, read_movielens, tidy_title
 from genre_pipeline.sources.raw_dataset import RawDataset
 from tests.sources.real_data import real_data
 
@@ -108,6 +108,14 @@ def test_grouplens_knows_the_day_a_film_came_out(tmp_path: Path) -> None:
 )
 def test_titles_read_as_people_say_them(written: str, read: str) -> None:
     assert pl.select(tidy_title(pl.lit(written))).item() == read
+
+
+def test_a_folder_is_told_by_its_files(tmp_path: Path) -> None:
+    assert not is_movielens(tmp_path)
+    grouplens(tmp_path)
+    assert is_movielens(tmp_path)
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\n")
+    assert not is_movielens(tmp_path)
 
 
 def test_a_folder_of_no_form_is_refused(tmp_path: Path) -> None:
