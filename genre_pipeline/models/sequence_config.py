@@ -12,7 +12,7 @@ class SequenceConfig(Settings):
 
     width: int = Field(default=64, ge=4, le=1024)
     """Dimensions of an item and of a user state."""
-    blocks: int = Field(default=2, ge=1, le=12)
+    blocks: int = Field(default=1, ge=1, le=12)
     """Transformer blocks."""
     heads: int = Field(default=2, ge=1)
     """Attention heads; `width` must be a multiple."""

@@ -120,8 +120,10 @@ def _check_digests(folder: Path, manifest: Any, sha256: str | None) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or manifest.get("kind") != "sequence":
         raise ModelFileError(f"{MANIFEST} in {folder} is not of format {FORMAT}", remedy=_REMEDY)
     files = manifest.get("files")
-    if not isinstance(files, dict) or set(files) != BUNDLE_FILES - {MANIFEST} or "decisions" not in manifest:
+    if not isinstance(files, dict) or set(files) != BUNDLE_FILES - {MANIFEST}:
         raise ModelFileError(f"{MANIFEST} in {folder} does not list the bundle's files", remedy=_REMEDY)
+    if not isinstance(manifest.get("decisions"), dict):
+        raise ModelFileError(f"{MANIFEST} in {folder} does not say what the training decided", remedy=_REMEDY)
     altered = sorted(name for name, digest in files.items() if _sha256(folder / name) != digest)
     if sha256 is not None and bundle_sha256(folder) != sha256:
         altered.append(MANIFEST)

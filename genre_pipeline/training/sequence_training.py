@@ -43,7 +43,7 @@ class SequenceTrainingConfig(Settings):
     content: str | None = "text_llm"
     """Technique whose item vectors join the id embeddings; `null` for ids alone. Items without a vector (all of them,
     where the data has none of this technique) are masked; the decisions say how many had one."""
-    epochs: int = Field(default=60, ge=1)
+    epochs: int = Field(default=25, ge=1)
     """Passes over the data at most."""
     max_minutes: float = Field(default=30.0, gt=0)
     """Time budget. After the first epoch the plan is cut to the epochs that fit into it."""
@@ -53,9 +53,9 @@ class SequenceTrainingConfig(Settings):
     """Epochs from one validation to the next."""
     validation_users: int = Field(default=5000, ge=1)
     """Users that validation looks at, at most."""
-    batch_size: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Windows in a step."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Peak of the schedule: linear warm-up, then cosine to zero at the last planned epoch."""
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps spent warming up."""
@@ -63,7 +63,7 @@ class SequenceTrainingConfig(Settings):
     """AdamW's decay of weight matrices; embeddings, biases and norms are left alone."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Gradients are scaled down to this norm."""
-    full_softmax_below: int = Field(default=3000, ge=0)
+    full_softmax_below: int = Field(default=1000, ge=0)
     """Catalogues smaller than this use the full softmax, larger ones the sampled one."""
     negatives: int = Field(default=256, ge=1)
     """Negatives of the sampled softmax, shared by all positions of a step (arXiv 2508.06450)."""

@@ -154,7 +154,9 @@ def test_files_of_another_form_are_refused(bundle: Path, name: str, text: str) -
 
 
 def test_a_manifest_of_another_form_is_refused(bundle: Path) -> None:
-    for text in ("{}", "[]", "no json", '{"format": 1, "kind": "sequence", "files": {}, "decisions": {}}'):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    said = json.dumps({**manifest, "decisions": ["not", "a", "mapping"]})
+    for text in ("{}", "[]", "no json", '{"format": 1, "kind": "sequence", "files": {}, "decisions": {}}', said):
         (bundle / "manifest.json").write_text(text)
         with pytest.raises(ModelFileError, match=r"manifest\.json"):
             load_bundle(bundle)
