@@ -5,8 +5,9 @@ disk (the event log, a new run) goes to one thread of its own, so that events ar
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from genre_pipeline.serving.media import MediaFiles
 from genre_pipeline.serving.page import add_page
 from genre_pipeline.serving.service import RecommendationService
 
+_log = logging.getLogger(__name__)
 _STATUS: dict[type[GenreError], int] = {RequestError: 422, UnknownItemError: 404}
 _UNAVAILABLE = 503
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -81,6 +83,14 @@ def follow_pointer(app: FastAPI, service: RecommendationService) -> None:
     running = app.state.reload
     if (running is None or running.done()) and service.held.is_look_due():
         app.state.reload = app.state.loader.submit(service.held.look)
+        app.state.reload.add_done_callback(_log_failure)
+
+
+def _log_failure(look: Future[bool]) -> None:
+    """What `look` does not expect would otherwise vanish with its thread."""
+    error = look.exception()
+    if error is not None:
+        _log.error("looking at the publication pointer failed", exc_info=error)
 
 
 def _add_reading(app: FastAPI, service: RecommendationService, metrics: Metrics) -> None:

@@ -19,14 +19,19 @@ from genre_pipeline.serving.media import TYPES, MediaFiles
 from genre_pipeline.serving.published import PublishedRun
 from genre_pipeline.serving.service import RecommendationService
 
-_STATIC = {"style.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8"}
+_STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 _HUES = 12
 _EXAMPLES = 6
+_POPULAR = 18
 _MEDIA_POLICY = "default-src 'none'; sandbox"
 
 
 def add_page(app: FastAPI, service: RecommendationService, media: MediaFiles) -> None:
-    """Add the page, its two files, and the items' pictures and sounds."""
+    """Add the page, the files it loads, and the items' pictures and sounds."""
     template = _environment().get_template("index.html")
     version = hashlib.sha256("".join(_text(name) for name in _STATIC).encode()).hexdigest()[:12]
 
@@ -62,10 +67,10 @@ def _view(service: RecommendationService, media: MediaFiles, user: str, k: str) 
     view: dict[str, Any] = {
         "user": user, "k": k or str(service.config.k_default), "k_max": service.config.k_max, "problem": None,
         "answer": None, "cards": [], "history": [], "history_is_down": False,
-        "examples": service.example_users(_EXAMPLES),
+        "examples": service.example_users(_EXAMPLES), "popular": [],
     }  # fmt: skip
     if not user:
-        return 200, view
+        return 200, view | {"popular": _popular(service, media)}
     try:
         answer = service.recommend(user, _number(k))
     except (RequestError, NotPublishedError) as error:
@@ -74,6 +79,14 @@ def _view(service: RecommendationService, media: MediaFiles, user: str, k: str) 
     cards = _cards(service.held.run, media, answer)
     past = [] if history is None else _past(service, media, history.head(service.config.page_history).to_dicts())
     return 200, view | {"answer": answer, "cards": cards, "history": past, "history_is_down": history is None}
+
+
+def _popular(service: RecommendationService, media: MediaFiles) -> list[dict[str, Any]]:
+    try:
+        listed = service.popular("", min(_POPULAR, service.config.k_max)).items
+    except NotPublishedError:
+        return []
+    return [_tile(service.held.run, media, line.item_id) for line in listed]
 
 
 def _number(k: str) -> int | None:

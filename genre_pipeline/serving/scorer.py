@@ -167,14 +167,21 @@ def _with_reasons(
     chosen: Scored, run: PublishedRun, user: UserState, near: np.ndarray, config: ServingConfig
 ) -> Scored:
     liked = _closest_in_history(chosen.positions, run, user, config.reason_min_similarity)
-    is_near = np.isin(chosen.positions, near)
-    is_popular = np.isin(chosen.positions, run.popular_order[: config.candidates_popular])
+    is_near = _membership(run, near)[chosen.positions]
+    is_popular = _membership(run, run.popular_order[: config.candidates_popular])[chosen.positions]
     reasons = []
     for because, listed, close, popular in zip(liked, chosen.published > 0, is_near, is_popular, strict=True):
         found = [because] if because else [NEAR_REASON] if close else []
         found += [PUBLISHED_REASON] if listed else []
         reasons.append(found + ([POPULAR_REASON] if popular or not found else []))
     return Scored(chosen.positions, chosen.scores, chosen.published, chosen.vector, chosen.popularity, reasons)
+
+
+def _membership(run: PublishedRun, positions: np.ndarray) -> np.ndarray:
+    """bool [items]: whether an item is among `positions`."""
+    members = np.zeros(run.n_items, dtype=bool)
+    members[positions] = True
+    return members
 
 
 def _closest_in_history(positions: np.ndarray, run: PublishedRun, user: UserState, least: float) -> list[str | None]:

@@ -138,17 +138,18 @@ class RecommendationService:
     def refresh_features(self, batch: pl.DataFrame, new: pl.DataFrame) -> EventsAnswer:
         """Merge logged events into the users' online features, so that the next answer reflects them.
 
-        Where the online store does not answer, the events wait in memory for the next call; they are on disk anyway.
+        Where the online store does not answer, or nothing is published yet, the events wait in memory for the next
+        call (the latest 10,000 of them); they are on disk anyway, for the night to fold in.
         """
-        run = self.held.run
         self.held.note(new)
         self._pending = pl.concat([self._pending, new.select(self._pending.columns)]).tail(_MAX_PENDING)
-        unknown = batch[ITEM_ID].unique(maintain_order=True).to_list()
+        known = self.held.run.positions if self.held.has_run else {}
+        items = batch[ITEM_ID].unique(maintain_order=True).to_list()
         return EventsAnswer(
             accepted=len(new),
             duplicates=len(batch) - len(new),
-            unknown_items=[item for item in unknown if item not in run.positions],
-            degraded=self._push_pending(run),
+            unknown_items=[item for item in items if item not in known],
+            degraded=self._push_pending(),
         )
 
     def history(self, user_id: str) -> pl.DataFrame | None:
@@ -204,14 +205,14 @@ class RecommendationService:
         ]
         return ItemsAnswer(items=lines, **self._provenance(run, degraded))
 
-    def _push_pending(self, run: PublishedRun) -> list[str]:
+    def _push_pending(self) -> list[str]:
         if self._pending.is_empty():
             return []
         try:
-            for view, frame in self._refreshed(run, self._pending).items():
+            for view, frame in self._refreshed(self.held.run, self._pending).items():
                 self._features.write_online(view, frame)
         except GenreError as error:
-            _log.warning("online store: %s", type(error).__name__)
+            _log.warning("features are not refreshed: %s", type(error).__name__)
             return [NOT_REFRESHED]
         self._pending = self._pending.clear()
         return []

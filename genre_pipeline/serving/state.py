@@ -30,8 +30,8 @@ def read_user_state(
     """The user's state, and why it has no vector where it has none."""
     seen = np.concatenate([run.seen.of(user_id).astype(np.int64), run.positions_of(items_since)])
     try:
-        histories = features.online(USER_HISTORIES, [user_id]).drop_nulls(EVENT_TIMESTAMP)
-        vectors = features.online(USER_VECTORS, [user_id]).drop_nulls(EVENT_TIMESTAMP)
+        histories = features.online(USER_HISTORIES, [user_id])
+        vectors = features.online(USER_VECTORS, [user_id])
     except GenreError as error:
         _log.warning("online store: %s", type(error).__name__)
         return UserState(seen, seen[:0], [], None), [ONLINE_STORE_DOWN]
@@ -58,9 +58,9 @@ def read_published_list(
 
 
 def _latest_items(run: PublishedRun, histories: pl.DataFrame) -> tuple[np.ndarray, list[str]]:
-    if histories.is_empty():
-        return np.zeros(0, dtype=np.int64), []
     row = histories.row(0, named=True)
+    if row[EVENT_TIMESTAMP] is None:
+        return np.zeros(0, dtype=np.int64), []
     known = [(item, event) for item, event in zip(row["item_ids"], row["events"], strict=True) if item in run.positions]
     return run.positions_of([item for item, _ in known]), [event for _, event in known]
 
@@ -68,14 +68,13 @@ def _latest_items(run: PublishedRun, histories: pl.DataFrame) -> tuple[np.ndarra
 def _usable_vector(run: PublishedRun, vectors: pl.DataFrame, ttl: timedelta) -> tuple[np.ndarray | None, str | None]:
     if run.vectors_problem is not None:
         return None, f"no_item_matrix: {run.vectors_problem}"
-    if vectors.is_empty():
+    stamp, model, vector = (vectors[column][0] for column in (EVENT_TIMESTAMP, "model", VECTOR))
+    if stamp is None:
         return None, NO_FEATURES
-    row = vectors.row(0, named=True)
-    if row[EVENT_TIMESTAMP] < run.as_of - ttl:
-        return None, f"stale_features: the user vector is from {row[EVENT_TIMESTAMP].isoformat()}"
-    if not row[VECTOR]:
+    if stamp < run.as_of - ttl:
+        return None, f"stale_features: the user vector is from {stamp.isoformat()}"
+    if vector is None or not len(vector):
         return None, NO_VECTOR
-    vector = np.asarray(row[VECTOR], dtype=np.float32)
-    if row["model"] != run.vector_model or len(vector) != run.vectors.shape[1]:
+    if model != run.vector_model or len(vector) != run.vectors.shape[1]:
         return None, OTHER_MODEL
-    return vector, None
+    return vector.to_numpy().astype(np.float32, copy=False), None

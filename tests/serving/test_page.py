@@ -34,6 +34,7 @@ def client(world: World, folder: Path) -> Iterator[TestClient]:
 def test_welcome_offers_users_to_try(client: TestClient) -> None:
     html = client.get("/").text
     assert '<a href="/?user=001">001</a>' in html
+    assert html.count('class="poster') == 2
 
 
 def test_history_stands_beside_the_list(client: TestClient) -> None:

@@ -226,6 +226,15 @@ class TestEvents:
         post(world, Event(user_id="other", item_id="i01"))
         assert world.features.online("user_histories", [USER])["item_ids"][0][-1] == "i20"
 
+    def test_events_before_the_first_night_wait_for_it(self, night: Path) -> None:
+        world = build_world(night, is_published=False)
+        answer = world.service.refresh_features(*world.service.log_events([Event(user_id="early", item_id="i01")]))
+        assert (answer.accepted, answer.degraded) == (1, [NOT_REFRESHED])
+        world.tables.publish("run-1", scenario.LAST_DAY, scenario.AS_OF)
+        world.service.held.look()
+        assert post(world, Event(user_id="other", item_id="i01")) == (1, 0)
+        assert world.service.recommend("early").strategy == "real-time"
+
     def test_what_fell_out_of_the_history_is_still_seen(self, world: World) -> None:
         post(world, Event(user_id="many", item_id="i01"))
         post(world, *(Event(user_id="many", item_id=f"new-{number}", timestamp=at(1)) for number in range(60)))
