@@ -18,7 +18,7 @@ from genre_pipeline.evaluation.examples import example_users
 from genre_pipeline.evaluation.intervals import IntervalConfig, compare, summary
 from genre_pipeline.evaluation.metrics import MRR, NDCG, RECALL, per_user_metrics, top_ranks
 from genre_pipeline.evaluation.result import EvaluationResult, ExampleUser, Protocol, RunFacts
-from genre_pipeline.evaluation.segments import SegmentConfig, segment_tables
+from genre_pipeline.evaluation.segments import SegmentConfig, SegmentTables, segment_tables
 
 
 class EvaluationConfig(Settings):
@@ -98,20 +98,24 @@ def evaluate(
         champion=champion,
         metrics=pl.concat([accuracy, _list_metrics(inputs, seed, config)]),
         comparisons=_comparisons(per_user, champion, seed, config),
-        segments=segment_tables(
-            inputs.recommendations,
-            inputs.truth,
-            inputs.users,
-            inputs.items,
-            config.k,
-            seed=seed,
-            champion=champion,
-            cold_recommendations=inputs.cold_recommendations,
-            config=config.segments,
-            intervals=config.intervals,
-        ),
+        segments=_segments(inputs, champion, seed, config),
         run=run or RunFacts(),
         examples=_examples(inputs, accuracy, champion, config),
+    )
+
+
+def _segments(inputs: EvaluationInputs, champion: str, seed: int, config: EvaluationConfig) -> SegmentTables:
+    return segment_tables(
+        inputs.recommendations,
+        inputs.truth,
+        inputs.users,
+        inputs.items,
+        config.k,
+        seed=seed,
+        champion=champion,
+        cold_recommendations=inputs.cold_recommendations,
+        config=config.segments,
+        intervals=config.intervals,
     )
 
 

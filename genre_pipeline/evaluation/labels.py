@@ -26,6 +26,11 @@ SEGMENT_KINDS = {
 }
 
 
+def segment_label(kind: str, segment: str) -> str:
+    """A segment among others: "heavy users", "tail items", "cold items"."""
+    return f"{segment} {'users' if kind == 'history' else 'items'}"
+
+
 def metric_label(metric: str, k: int) -> str:
     """A metric's heading: "nDCG@10", "coverage@10"."""
     return f"{metric_name(metric)}@{k}"

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from genre_pipeline.contracts.columns import ITEM_ID, RANK, RECOMMENDER, USER_ID
 from genre_pipeline.contracts.errors import ConfigError, ContractError
@@ -50,7 +51,7 @@ def per_user_metrics(
     names = sorted(set(recommenders) if recommenders is not None else set(top[RECOMMENDER].unique()))
     sizes = relevant.group_by(USER_ID).agg(pl.len().alias("relevant"))
     grid = pl.DataFrame({RECOMMENDER: names}, schema={RECOMMENDER: pl.String}).join(sizes, how="cross")
-    sums = _hit_sums(top.join(relevant, on=[USER_ID, ITEM_ID], how="inner"))
+    sums = _hit_sums(top.join(relevant, on=[USER_ID, ITEM_ID], how="inner"), k)
     judged = grid.join(sums, on=[RECOMMENDER, USER_ID], how="left").with_columns(
         pl.col("hits", "gain", MRR, "precision").fill_null(0.0)
     )
@@ -87,7 +88,7 @@ def _repeating_lists(top: pl.DataFrame) -> pl.DataFrame:
     return counts.filter(repeats).select(RECOMMENDER, USER_ID).sort(RECOMMENDER, USER_ID)
 
 
-def _hit_sums(hits: pl.DataFrame) -> pl.DataFrame:
+def _hit_sums(hits: pl.DataFrame, k: int) -> pl.DataFrame:
     # Sorted first: sums of floats then do not depend on the order in which rows came.
     nth = pl.int_range(1, pl.len() + 1)
     return (
@@ -95,16 +96,21 @@ def _hit_sums(hits: pl.DataFrame) -> pl.DataFrame:
         .group_by(RECOMMENDER, USER_ID, maintain_order=True)
         .agg(
             pl.len().cast(pl.Float64).alias("hits"),
-            (1.0 / (pl.col(RANK).cast(pl.Float64) + 1.0).log(2)).sum().alias("gain"),
+            pl.lit(pl.Series(_discounts(k))).gather(pl.col(RANK) - 1).sum().alias("gain"),
             (1.0 / pl.col(RANK).min()).alias(MRR),
             (nth / pl.col(RANK)).sum().alias("precision"),
         )
     )
 
 
+def _discounts(k: int) -> NDArray[np.float64]:
+    """float64 [k]: 1 / log2(rank + 1) of the ranks from 1."""
+    discounts: NDArray[np.float64] = 1.0 / np.log2(np.arange(2, k + 2, dtype=np.float64))
+    return discounts
+
+
 def _metric_columns(k: int) -> list[pl.Expr]:
-    discounts = 1.0 / np.log2(np.arange(2, k + 2, dtype=np.float64))
-    ideal_gain = pl.lit(pl.Series("ideal", np.cumsum(discounts)))
+    ideal_gain = pl.lit(pl.Series(np.cumsum(_discounts(k))))
     ideal_hits = pl.min_horizontal(pl.col("relevant"), pl.lit(k))
     return [
         (pl.col("hits") / pl.col("relevant")).alias(RECALL),

@@ -138,7 +138,9 @@ def _comparison(result: EvaluationResult, metric: str) -> Row:
 
 
 def _told(row: Row, result: EvaluationResult) -> str:
-    if row["p_holm"] is None or row["p_holm"] >= 1 - result.protocol.confidence:
+    if row["p_holm"] is None:
+        return "few"
+    if row["p_holm"] >= 1 - result.protocol.confidence:
         return "level"
     return "ahead" if row["difference"] > 0 else "behind"
 
@@ -149,7 +151,8 @@ def _verdict(result: EvaluationResult) -> Row:
     names = result.recommenders()
     return {
         "others": len(told),
-        **{outcome: told.count(outcome) for outcome in ("ahead", "level", "behind")},
+        **{outcome: told.count(outcome) for outcome in ("ahead", "behind")},
+        "level": told.count("level") + told.count("few"),
         "place": names.index(result.champion) + 1 if result.champion in names else None,
     }
 
@@ -185,9 +188,9 @@ def _against(result: EvaluationResult) -> Row:
 
 
 def _stands(row: Row) -> str:
-    if row["is_clearly_worse"]:
-        return "behind"
-    return "ahead" if row["low"] is not None and row["low"] > 0 else "level"
+    if row["low"] is None:
+        return "few"
+    return "behind" if row["is_clearly_worse"] else ("ahead" if row["low"] > 0 else "level")
 
 
 def _segment_matrices(result: EvaluationResult, names: Sequence[str]) -> list[Row]:
@@ -234,7 +237,11 @@ def _losses(result: EvaluationResult) -> list[Row]:
         if row["difference"] is not None and row["difference"] < 0
     ]
     segments = [
-        {"where": f"{labels.SEGMENT_KINDS[row['kind']]}: {row['segment']}", "is_clear": row["is_clearly_worse"], **row}
+        {
+            "where": labels.segment_label(row["kind"], row["segment"]).capitalize(),
+            "is_clear": row["is_clearly_worse"],
+            **row,
+        }
         for row in result.segments.against_best.filter("is_worse").to_dicts()
     ]
     found = [{**row, "label": labels.metric_label(row["metric"], result.protocol.k)} for row in overall]
