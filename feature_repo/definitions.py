@@ -15,7 +15,7 @@ online reads. User features are snapshots of every night and expire soon; a text
 
 from datetime import timedelta
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, PushSource, ValueType
 from feast.types import Array, Float32, Float64, Int64, String
 
 from genre_pipeline.contracts.columns import CONTENT_HASH, EVENT_TIMESTAMP, ITEM_ID, USER_ID, VECTOR
@@ -44,6 +44,8 @@ def _pushed(view: str) -> PushSource:
     """Fresh rows between two nights. Push to the online store only: the event log feeds the offline side."""
     return PushSource(name=f"{view}_push", batch_source=_partitions(view))
 
+
+project = Project(name="genre", description="Features of the recommendation pipeline.")
 
 user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING, description="Whoever interacts.")
 item = Entity(name="item", join_keys=[ITEM_ID], value_type=ValueType.STRING, description="Whatever is recommended.")

@@ -170,11 +170,17 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
 
     def teardown(self, config: RepoConfig, *args: Any, **options: Any) -> None:
         """What `feast teardown` calls: remove the file and what SQLite keeps beside it."""
-        self._get_conn(config).close()
-        self._local = threading.local()
+        self.disconnect()
         path = Path(config.online_store.path)
         for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
             path.with_name(name).unlink(missing_ok=True)
+
+    def disconnect(self) -> None:
+        """Close this thread's connection; another thread's closes with the thread."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            del self._local.connection
 
     def _get_conn(self, config: RepoConfig) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -207,6 +213,13 @@ class GuardedPostgresOnlineStore(PostgreSQLOnlineStore):  # type: ignore[misc]
         if progress is not None:
             progress(len(data))
 
+    def disconnect(self) -> None:
+        """Close the pool; the next read or write opens another."""
+        with self._opening:
+            if self._conn_pool is not None:
+                self._conn_pool.close()
+                self._conn_pool = None
+
     @staticmethod
     def _result_from_values_dict(keys: list[bytes], values_dict: dict[bytes, list[tuple[Any, ...]]]) -> list[Found]:
         rows = ((key, *row) for key, found in values_dict.items() for row in found)
@@ -219,7 +232,8 @@ class GuardedPostgresOnlineStore(PostgreSQLOnlineStore):  # type: ignore[misc]
                 pool = _get_connection_pool(config.online_store)
                 pool.open()
                 self._conn_pool = pool
-        with self._conn_pool.connection() as connection:
+            pool = self._conn_pool
+        with pool.connection() as connection:
             connection.set_autocommit(autocommit)
             yield connection
 
