@@ -84,7 +84,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(find_python); \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "Making $(VENV) with $$($$python --version)"; \
-		$$python -m venv --clear $(VENV) || { echo "$$python cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
+		broken=""; if [ -f $(VENV)/pyvenv.cfg ]; then broken=--clear; fi; \
+		$$python -m venv $$broken $(VENV) || { echo "$$python cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }; \
 	fi
 	@echo "Installing requirements.lock into $(VENV) (about three minutes the first time)"
 	@$(BIN)/python -m pip install --no-deps --no-compile --progress-bar off -r requirements.lock 2>&1 | $(count_packages)
