@@ -15,8 +15,8 @@ from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, RECOMMENDER, U
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation import list_metrics
 from genre_pipeline.evaluation.examples import example_users
-from genre_pipeline.evaluation.intervals import IntervalConfig, compare, summary
-from genre_pipeline.evaluation.metrics import MRR, NDCG, RECALL, per_user_metrics, top_ranks
+from genre_pipeline.evaluation.intervals import IntervalConfig, compare_all, summary
+from genre_pipeline.evaluation.metrics import MRR, NDCG, RECALL, per_user_metrics
 from genre_pipeline.evaluation.result import EvaluationResult, ExampleUser, Protocol, RunFacts
 from genre_pipeline.evaluation.segments import SegmentConfig, SegmentTables, segment_tables
 
@@ -30,7 +30,7 @@ class EvaluationConfig(Settings):
     """Bootstrap intervals of every mean over users."""
     segments: SegmentConfig = SegmentConfig()
     """Bounds of the segments."""
-    comparison_resamples: PositiveInt = 10_000
+    comparison_resamples: PositiveInt = 5_000
     """Resamples of the champion's comparisons; their p-values cannot be smaller than 1 / (1 + this)."""
     examples: int = 3
     """How many users the report shows with their lists."""
@@ -121,30 +121,23 @@ def _segments(inputs: EvaluationInputs, champion: str, seed: int, config: Evalua
 
 def _comparisons(per_user: pl.DataFrame, champion: str, seed: int, config: EvaluationConfig) -> pl.DataFrame:
     intervals = config.intervals.model_copy(update={"resamples": config.comparison_resamples})
-    tables = [
-        compare(per_user, champion, metric, seed=seed, config=intervals).select(
-            pl.lit(metric).alias("metric"), pl.all()
-        )
-        for metric in (NDCG, RECALL, MRR)
-    ]
-    return pl.concat(tables)
+    return compare_all(per_user, champion, (NDCG, RECALL, MRR), seed=seed, config=intervals)
 
 
 def _list_metrics(inputs: EvaluationInputs, seed: int, config: EvaluationConfig) -> pl.DataFrame:
     judged = inputs.recommendations.join(inputs.truth.select(USER_ID).unique(), on=USER_ID, how="semi")
-    top = top_ranks(judged, config.k)
-    per_list = list_metrics.novelty_and_popularity(top, inputs.items, config.k)
-    ids = inputs.items[ITEM_ID]
+    lists = list_metrics.list_membership(judged, inputs.items[ITEM_ID], config.k)
+    per_list = list_metrics.novelty_and_popularity(lists, inputs.items)
     if inputs.items.filter(pl.col(CATEGORIES).list.len() > 0).height:
-        vectors = list_metrics.category_vectors(inputs.items)
-        per_list = _beside(per_list, list_metrics.intra_list_diversity(top, ids, vectors, config.k))
+        categories = list_metrics.category_vectors(inputs.items)
+        per_list = _beside(per_list, list_metrics.intra_list_diversity(lists, categories))
         if inputs.history is not None:
-            per_list = _beside(per_list, list_metrics.miscalibration(top, inputs.history, inputs.items, config.k))
+            per_list = _beside(per_list, list_metrics.miscalibration(lists, inputs.history, inputs.items))
     for technique, dense in inputs.item_vectors.items():
-        diversity = list_metrics.intra_list_diversity(top, ids, dense, config.k)
+        diversity = list_metrics.intra_list_diversity(lists, dense)
         per_list = _beside(per_list, diversity.rename({list_metrics.DIVERSITY: f"diversity_{technique}"}))
     together = list_metrics.catalogue_metrics(
-        top, inputs.catalogue, config.k, confidence=config.intervals.confidence
+        judged, inputs.catalogue, config.k, confidence=config.intervals.confidence
     ).with_columns(pl.col("users").cast(pl.UInt32))
     return pl.concat([summary(_on_all_users(per_list), seed=seed, config=config.intervals), together])
 

@@ -84,29 +84,52 @@ def compare(
     for the number of comparisons.
 
     Returns versus (String), difference, low, high, p, p_holm (Float64; null below `min_users`), sorted by difference,
-    smallest first. Raises
-    `ConfigError` where the champion was not judged, `ContractError` where users differ.
+    smallest first. Raises `ConfigError` where the champion was not judged, `ContractError` where users differ.
+    """
+    return compare_all(per_user, champion, [metric], seed=seed, config=config).drop("metric")
+
+
+def compare_all(
+    per_user: pl.DataFrame,
+    champion: str,
+    metrics: Sequence[str],
+    *,
+    seed: int,
+    config: IntervalConfig | None = None,
+) -> pl.DataFrame:
+    """`compare` for several metrics from the same draws; the column metric comes first, metrics in their order.
+
+    p_holm corrects within a metric.
     """
     config = config or IntervalConfig()
-    recommenders, cube = _cube(per_user, [metric])
+    recommenders, cube = _cube(per_user, metrics)
     if champion not in recommenders:
         raise ConfigError(
             f"The champion {champion!r} is not among the judged recommenders",
             remedy="Name one of these as champion.",
             culprits=recommenders,
         )
-    others = [name for name in recommenders if name != champion]
-    values = cube[:, :, 0].T
-    at = [recommenders.index(name) for name in others]
-    differences = values[:, [recommenders.index(champion)]] - values[:, at]
+    at = [place for place, name in enumerate(recommenders) if name != champion]
+    differences = cube[recommenders.index(champion)][None] - cube[at]
+    flat = differences.transpose(1, 2, 0).reshape(cube.shape[1], -1)
+    resampled = resampled_means(flat, seed=seed, config=config)
+    tables = [
+        _differences(metric, [recommenders[place] for place in at], flat[:, part], resampled[:, part], config)
+        for metric, part in ((name, slice(nth * len(at), (nth + 1) * len(at))) for nth, name in enumerate(metrics))
+    ]
+    return pl.concat(tables)
+
+
+def _differences(
+    metric: str, versus: list[str], differences: Floats, resampled: Floats, config: IntervalConfig
+) -> pl.DataFrame:
     means = _means(differences)
-    resampled = resampled_means(differences, seed=seed, config=config)
-    low, high = percentile_interval(resampled, config.confidence)
     few = np.sum(~np.isnan(differences), axis=0) < config.min_users
-    low, high, p = (np.where(few, np.nan, ends) for ends in (low, high, _two_sided_p(means, resampled)))
-    columns = {"versus": others, "difference": means, "low": low, "high": high, "p": p, "p_holm": holm(p)}
-    table = pl.DataFrame(columns, schema_overrides={"versus": pl.String})
-    return table.with_columns(pl.selectors.float().fill_nan(None)).sort("difference", "versus")
+    ends = (*percentile_interval(resampled, config.confidence), _two_sided_p(means, resampled))
+    low, high, p = (np.where(few, np.nan, end) for end in ends)
+    columns = {"versus": versus, "difference": means, "low": low, "high": high, "p": p, "p_holm": holm(p)}
+    table = pl.DataFrame(columns, schema_overrides={"versus": pl.String}).sort("difference", "versus")
+    return table.select(pl.lit(metric).alias("metric"), pl.exclude(pl.Float64), pl.selectors.float().fill_nan(None))
 
 
 def resampled_means(values: Floats, *, seed: int, config: IntervalConfig) -> Floats:

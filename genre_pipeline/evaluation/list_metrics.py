@@ -4,6 +4,7 @@ Belongs here: the definition of each metric beyond accuracy. Those that are a me
 and get their interval in `intervals`; coverage and Gini describe all lists together.
 """
 
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -12,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, RANK, RECOMMENDER, USER_ID
+from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, RECOMMENDER, USER_ID
 from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.evaluation.metrics import top_ranks
 
@@ -22,50 +23,58 @@ _CALIBRATION_SMOOTHING = 0.01
 _LISTS_AT_ONCE = 8192
 
 
-def novelty_and_popularity(recommendations: pl.DataFrame, items: pl.DataFrame, k: int) -> pl.DataFrame:
+@dataclass(frozen=True)
+class ListMembership:
+    """Which item is in which list, once for all metrics that are a mean over lists."""
+
+    lists: pl.DataFrame
+    """recommender, user_id: sorted, a row a list."""
+    members: sparse.csr_matrix
+    """float32 [lists, items], 1 where the item is in the list."""
+
+
+def list_membership(recommendations: pl.DataFrame, item_ids: pl.Series, k: int) -> ListMembership:
+    """The first k ranks of each list as a matrix; column i is `item_ids[i]`, each id once.
+
+    Raises `ContractError` for a recommended item that `item_ids` does not have, or a list that repeats one.
+    """
+    return _membership(top_ranks(recommendations, k), item_ids)
+
+
+def novelty_and_popularity(membership: ListMembership, items: pl.DataFrame) -> pl.DataFrame:
     """Mean over a list of -log2(popularity share) and of the popularity itself.
 
     The share is the item's training interactions over all of them (Zhou et al. 2010, self-information); an item
-    without any counts as one with a single one, since log2(0) has no mean. `items` has item_id and popularity.
+    without any counts as one with a single one, since log2(0) has no mean. `items` has popularity, rows as the
+    membership's columns.
 
-    Returns recommender, user_id, novelty (bits), average_popularity (interactions): a row a list, sorted. Raises
-    `ContractError` for a recommended item that `items` does not have.
+    Returns recommender, user_id, novelty (bits), average_popularity (interactions): a row a list, sorted.
     """
-    top = top_ranks(recommendations, k)
-    popularity = items.select(ITEM_ID, pl.col("popularity").cast(pl.Float64))
-    total = max(float(popularity["popularity"].sum()), 1.0)
-    known = _with_known_items(top, popularity)
-    bits = -(pl.max_horizontal("popularity", pl.lit(1.0)) / total).log(2)
-    return (
-        known.sort(RECOMMENDER, USER_ID, RANK)
-        .group_by(RECOMMENDER, USER_ID, maintain_order=True)
-        .agg(bits.mean().alias(NOVELTY), pl.col("popularity").mean().alias(POPULARITY))
-    )
+    popularity = items["popularity"].to_numpy().astype(np.float64)
+    bits = -np.log2(np.maximum(popularity, 1.0) / max(popularity.sum(), 1.0))
+    length = np.asarray(membership.members.sum(axis=1), dtype=np.float64).ravel()
+    means = {NOVELTY: membership.members @ bits / length, POPULARITY: membership.members @ popularity / length}
+    return membership.lists.with_columns(pl.Series(name, mean) for name, mean in means.items())
 
 
 def intra_list_diversity(
-    recommendations: pl.DataFrame,
-    item_ids: pl.Series,
-    vectors: "NDArray[np.float32] | sparse.csr_matrix",
-    k: int,
+    membership: ListMembership, vectors: "NDArray[np.float32] | sparse.csr_matrix"
 ) -> pl.DataFrame:
     """Mean of 1 - cosine over the pairs of a list (Ziegler et al. 2005).
 
-    `vectors` is float32 [items, width], dense or sparse, row i for `item_ids[i]`; it need not be normalised. An item
-    whose vector is all zero has no place in a pair; a list with fewer than two others has no value (null).
+    `vectors` is float32 [items, width], dense or sparse, rows as the membership's columns; it need not be normalised.
+    An item whose vector is all zero has no place in a pair; a list with fewer than two others has no value (null).
 
     Returns recommender, user_id, diversity (Float64), a row a list, sorted. The pairs are never formed: with unit
-    vectors their cosines add up to (|Σv|² - m) / 2. Raises `ContractError` for an unknown item.
+    vectors their cosines add up to (|Σv|² - m) / 2.
     """
     units, has_vector = _unit_rows(vectors)
-    lists, membership = _membership(top_ranks(recommendations, k), item_ids)
-    membership = sparse.csr_matrix(membership @ sparse.diags_array(has_vector.astype(np.float32)))
-    m = np.asarray(membership.sum(axis=1), dtype=np.float64).ravel()
-    energy = _energy_of_sums(membership, units)
+    members = sparse.csr_matrix(membership.members @ sparse.diags_array(has_vector.astype(np.float32)))
+    m = np.asarray(members.sum(axis=1), dtype=np.float64).ravel()
+    energy = _energy_of_sums(members, units)
     with np.errstate(divide="ignore", invalid="ignore"):
         diversity = np.where(m > 1, 1.0 - (energy - m) / (m * (m - 1)), np.nan)
-    column = pl.Series(DIVERSITY, diversity, dtype=pl.Float64).fill_nan(None)
-    return lists.select(RECOMMENDER, USER_ID).with_columns(column)
+    return membership.lists.with_columns(pl.Series(DIVERSITY, diversity, dtype=pl.Float64).fill_nan(None))
 
 
 def category_vectors(items: pl.DataFrame) -> sparse.csr_matrix:
@@ -82,23 +91,24 @@ def category_vectors(items: pl.DataFrame) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(columns), dtype=np.float32), cells), shape=(len(items), max(len(names), 1)))
 
 
-def miscalibration(recommendations: pl.DataFrame, history: pl.DataFrame, items: pl.DataFrame, k: int) -> pl.DataFrame:
+def miscalibration(membership: ListMembership, history: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     """How far the categories of a list are from those of the user's history (Steck 2018): KL(p ‖ q̃), 0 is best.
 
     Each item spreads a weight of 1 evenly over its categories; p is the history's mix, q the list's, and
     q̃ = 0.99 q + 0.01 p keeps the divergence finite. `history` has user_id and item_id (training); `items` has
-    item_id and categories. A user whose history or list has no category has no row.
+    item_id and categories, rows as the membership's columns. A user whose history or list has no category has no row.
 
     Returns recommender, user_id, miscalibration (Float64, nats), sorted.
     """
     shares = _category_shares(items)
-    lists, members = _membership(top_ranks(recommendations, k), items[ITEM_ID])
     past = history.select(pl.lit("").alias(RECOMMENDER), USER_ID, ITEM_ID).join(items, on=ITEM_ID, how="semi")
-    histories, past_members = _membership(past, items[ITEM_ID])
-    rows = lists.join(histories.select(USER_ID).with_row_index("past"), on=USER_ID, how="left", maintain_order="left")
+    before = _membership(past, items[ITEM_ID])
+    pasts = before.lists.select(USER_ID).with_row_index("past")
+    rows = membership.lists.join(pasts, on=USER_ID, how="left", maintain_order="left")
     judged = rows.with_row_index("list").drop_nulls("past")
     divergence = _divergences(
-        members[judged["list"].to_numpy()] @ shares, (past_members @ shares)[judged["past"].to_numpy()]
+        membership.members[judged["list"].to_numpy()] @ shares,
+        (before.members @ shares)[judged["past"].to_numpy()],
     )
     column = pl.Series(MISCALIBRATION, divergence, dtype=pl.Float64)
     return judged.select(RECOMMENDER, USER_ID).with_columns(column).drop_nans()
@@ -165,15 +175,14 @@ def _gini(exposure: pl.DataFrame, size: int) -> pl.DataFrame:
     )
 
 
-def _membership(rows: pl.DataFrame, item_ids: pl.Series) -> tuple[pl.DataFrame, sparse.csr_matrix]:
-    """The lists (recommender, user_id, sorted), and float32 [lists, items] counting each item in each."""
+def _membership(rows: pl.DataFrame, item_ids: pl.Series) -> ListMembership:
     positions = pl.DataFrame({ITEM_ID: item_ids, "position": np.arange(len(item_ids), dtype=np.int64)})
     placed = _with_known_items(rows, positions).sort(RECOMMENDER, USER_ID, "position")
     lists = placed.group_by(RECOMMENDER, USER_ID, maintain_order=True).agg(pl.len().alias("length"))
     ends = np.concatenate([[0], np.cumsum(lists["length"].to_numpy())])
     ones = np.ones(len(placed), dtype=np.float32)
     members = sparse.csr_matrix((ones, placed["position"].to_numpy(), ends), shape=(len(lists), len(item_ids)))
-    return lists.select(RECOMMENDER, USER_ID), members
+    return ListMembership(lists.select(RECOMMENDER, USER_ID), members)
 
 
 def _category_shares(items: pl.DataFrame) -> sparse.csr_matrix:

@@ -10,9 +10,11 @@ from scipy import sparse
 
 from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.evaluation.list_metrics import (
+    ListMembership,
     catalogue_metrics,
     category_vectors,
     intra_list_diversity,
+    list_membership,
     miscalibration,
     novelty_and_popularity,
 )
@@ -32,6 +34,12 @@ ITEMS = pl.DataFrame(
     },
     schema_overrides={"categories": pl.List(pl.String)},
 )
+
+
+def members(rows: pl.DataFrame, k: int = 10) -> ListMembership:
+    return list_membership(rows, ITEMS["item_id"], k)
+
+
 TWO = lists([("r", "u", ["a", "b"]), ("r", "v", ["d", "c"]), ("s", "u", ["a"])])
 
 
@@ -44,7 +52,7 @@ def test_novelty_and_popularity_of_whole_lists():
             "average_popularity": [6.0, 2.0, 8.0],
         }
     )
-    assert_frame_equal(novelty_and_popularity(TWO, ITEMS, 10), expected)
+    assert_frame_equal(novelty_and_popularity(members(TWO), ITEMS), expected)
 
 
 def test_diversity_by_categories():
@@ -56,7 +64,7 @@ def test_diversity_by_categories():
             "diversity": [1 - 1 / math.sqrt(2), None, None],
         }
     )
-    result = intra_list_diversity(TWO, ITEMS["item_id"], category_vectors(ITEMS), 10)
+    result = intra_list_diversity(members(TWO), category_vectors(ITEMS))
     assert_frame_equal(result, expected, abs_tol=1e-6)
 
 
@@ -68,18 +76,19 @@ def test_diversity_equals_the_mean_over_pairs(seed):
     vectors[rng.integers(9)] = 0
     ids = pl.Series("item_id", [f"i{n}" for n in range(9)])
     chosen = rng.permutation(9)[:5]
-    result = intra_list_diversity(lists([("r", "u", [f"i{n}" for n in chosen])]), ids, vectors, 10)
+    membership = list_membership(lists([("r", "u", [f"i{n}" for n in chosen])]), ids, 10)
+    result = intra_list_diversity(membership, vectors)
     rows = [vectors[n] / np.linalg.norm(vectors[n]) for n in chosen if np.linalg.norm(vectors[n])]
     pairs = [1 - float(a @ b) for place, a in enumerate(rows) for b in rows[place + 1 :]]
     assert result["diversity"].item() == pytest.approx(np.mean(pairs), abs=1e-5)
-    thin = intra_list_diversity(lists([("r", "u", [f"i{n}" for n in chosen])]), ids, sparse.csr_matrix(vectors), 10)
+    thin = intra_list_diversity(membership, sparse.csr_matrix(vectors))
     assert thin["diversity"].item() == pytest.approx(result["diversity"].item(), abs=1e-5)
 
 
 def test_miscalibration_is_zero_for_the_same_mix_and_the_divergence_otherwise():
     history = pl.DataFrame({"user_id": ["u", "u", "v", "w"], "item_id": ["a", "c", "a", "d"]})
     rows = lists([("r", "u", ["b"]), ("r", "v", ["c"]), ("r", "w", ["a"]), ("r", "x", ["a"])])
-    result = miscalibration(rows, history, ITEMS, 10)
+    result = miscalibration(members(rows), history, ITEMS)
     # u: half war, half art, in history and list. v: all war, a list of art only: log(1 / 0.01).
     # w's history has no category, x has no history: no row.
     expected = pl.DataFrame({"recommender": ["r", "r"], "user_id": ["u", "v"], "miscalibration": [0.0, math.log(100)]})
@@ -88,7 +97,7 @@ def test_miscalibration_is_zero_for_the_same_mix_and_the_divergence_otherwise():
 
 def test_miscalibration_of_a_partial_mix():
     history = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "c"]})
-    result = miscalibration(lists([("r", "u", ["a"])]), history, ITEMS, 10)
+    result = miscalibration(members(lists([("r", "u", ["a"])])), history, ITEMS)
     expected = 0.5 * math.log(0.5 / (0.99 * 1 + 0.01 * 0.5)) + 0.5 * math.log(0.5 / (0.01 * 0.5))
     assert result["miscalibration"].item() == pytest.approx(expected)
 
@@ -125,15 +134,14 @@ def test_coverage_interval_equals_the_jackknife_done_by_hand():
 def test_ranks_beyond_k_do_not_count():
     rows = lists([("r", "u", ["a", "b", "c"])])
     assert catalogue_metrics(rows, ITEMS["item_id"], 1)["value"].to_list() == [0.25, 0.75]
-    assert novelty_and_popularity(rows, ITEMS, 1)["average_popularity"].to_list() == [8.0]
+    assert novelty_and_popularity(members(rows, 1), ITEMS)["average_popularity"].to_list() == [8.0]
 
 
 @pytest.mark.parametrize(
     "measure",
     [
-        lambda rows: novelty_and_popularity(rows, ITEMS, 10),
+        members,
         lambda rows: catalogue_metrics(rows, ITEMS["item_id"], 10),
-        lambda rows: intra_list_diversity(rows, ITEMS["item_id"], category_vectors(ITEMS), 10),
     ],
 )
 def test_an_item_outside_the_catalogue_is_named(measure):
