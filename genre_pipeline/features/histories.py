@@ -101,7 +101,9 @@ def user_vectors(
             remedy="Encode the items with it first, or name the model that they were encoded with.",
             culprits=item_vectors["model"].unique().sort().to_list(),
         )
-    known = of_model.drop_nulls(VECTOR)
+    had = histories.select(pl.col("item_ids").alias(ITEM_ID)).explode(ITEM_ID).unique()
+    # Online a single user is asked for: only the rows that count are turned into a matrix.
+    known = of_model.drop_nulls(VECTOR).join(had, on=ITEM_ID, how="semi", maintain_order="left")
     vectors = _weights(histories, known[ITEM_ID], config, has_clock) @ to_matrix(known[VECTOR])
     return histories.select(USER_ID, EVENT_TIMESTAMP, pl.lit(model).alias("model"), to_column(l2_normalise(vectors)))
 

@@ -29,7 +29,7 @@ class BagOfWordsConfig(Settings):
     """A word in fewer texts than this is left out."""
     max_document_share: float = Field(default=1.0, gt=0, le=1)
     """A word in a larger share of the texts than this is left out."""
-    max_words: int = Field(default=4096, ge=1)
+    max_words: int = Field(default=2048, ge=1)
     """The vocabulary's size: the words in the most texts are kept, equal ones in alphabetical order."""
 
 

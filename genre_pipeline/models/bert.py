@@ -10,7 +10,8 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,15 @@ def _loaded(folder: Path) -> tuple[Any, list[str]]:
     from transformers import AutoModel
 
     try:
-        model, info = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with _without_progress_bar():
+            model, info = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unreadable(str(folder), error) from error
     # The pooler is a head for another task, which no pooling here reads.
@@ -170,6 +172,20 @@ def tiny_encoder(folder: Path, words: Sequence[str] = (), *, seed: int = 0, widt
     model.save_pretrained(folder)
     _wordpiece({token: position for position, token in enumerate(tokens)}).save_pretrained(folder)
     return folder
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """A tenth of a second needs no bar across somebody's output."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _wordpiece(vocabulary: dict[str, int]) -> Any:
