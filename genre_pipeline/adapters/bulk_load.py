@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import psycopg
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from genre_pipeline.adapters import copy_format
 from genre_pipeline.adapters.table_definitions import RUN_TABLES
@@ -84,7 +85,8 @@ def fold(
         name: frame.select(pl.col(column).cast(kind) for column, kind in STORED_SCHEMAS[name].items())
         for name, frame in frames.items()
     }
-    for name, frame in stored.items():
+    # Reasons are looked at before they are JSON, where NUL is an escape that ordinary text may resemble.
+    for name, frame in (stored | {"recommendations": reasoned}).items():
         _refuse_nul(name, frame)
     return FoldedRun(stored)
 
@@ -131,7 +133,7 @@ def read_table(connection: sa.Connection, table: sa.Table, run_id: str) -> Itera
     key = next(column for column in table.primary_key.columns if column.name != "run_id")
     query = sa.select(*columns).where(table.c.run_id == run_id).order_by(key)
     raw = {name: pl.Boolean if kind == pl.Boolean else pl.String for name, kind in schema.items()}
-    decode = [pl.col(name).str.json_decode(kind) for name, kind in schema.items() if isinstance(kind, pl.List)]
+    decode = [_decoded(name, kind) for name, kind in schema.items() if isinstance(kind, pl.List)]
     result = connection.execution_options(stream_results=True).execute(query)
     for rows in result.partitions(BLOCK_ROWS):
         yield pl.DataFrame([tuple(row) for row in rows], schema=raw, orient="row").with_columns(decode)
@@ -148,7 +150,9 @@ def _lists(frame: pl.DataFrame, key: str, item: str, *more: str) -> pl.DataFrame
             remedy="Rank each list from 1 without gaps or repeats.",
             culprits=broken[key].unique(maintain_order=True).to_list(),
         )
-    gathered = [pl.col(item).alias("item_ids"), pl.col(SCORE).alias("scores"), *more]
+    # A zero loses its sign, for JSON does not keep it and a fingerprint would. (polars drops `+ 0.0` as idle.)
+    score = pl.when(pl.col(SCORE) == 0).then(pl.lit(0.0, pl.Float32)).otherwise(pl.col(SCORE))
+    gathered = [pl.col(item).alias("item_ids"), score.alias("scores"), *more]
     return ordered.group_by(key, maintain_order=True).agg(gathered)
 
 
@@ -163,12 +167,9 @@ def _list_rows(lists: pl.DataFrame) -> int:
 
 
 def _refuse_nul(table: str, frame: pl.DataFrame) -> None:
-    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String and name != REASONS]
+    texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
     texts += [pl.col(name).list.join("") for name, kind in frame.schema.items() if kind == _TEXTS]
-    has_nul = [text.str.contains("\0", literal=True) for text in texts]
-    if REASONS in frame.columns:
-        has_nul.append(pl.col(REASONS).str.contains("\\u0000", literal=True))
-    bad = frame.filter(pl.any_horizontal(has_nul))
+    bad = frame.filter(pl.any_horizontal(text.str.contains("\0", literal=True) for text in texts))
     if bad.height:
         raise ContractError(
             f"{table} has texts with the character NUL, which a database cannot hold",
@@ -198,10 +199,20 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> N
         connection.exec_driver_sql(statement, block.with_columns(lists).rows())
 
 
+def _decoded(name: str, kind: pl.List) -> pl.Expr:
+    """Scores through double precision, where every decimal of theirs finds its way back to the same float."""
+    if kind == _SCORES:
+        return pl.col(name).str.json_decode(pl.List(pl.Float64)).cast(_SCORES)
+    return pl.col(name).str.json_decode(kind)
+
+
 def _readable(column: sa.Column[Any], kind: pl.DataType, is_postgresql: bool) -> sa.ColumnElement[Any]:
     """Lists and documents as JSON text, made by the server: parsing arrays value by value in Python is slow."""
     if kind == pl.Boolean:
         return column
+    if is_postgresql and isinstance(kind, pl.List):
+        exact = sa.cast(column, postgresql.ARRAY(sa.Double)) if kind == _SCORES else column
+        return sa.cast(sa.func.array_to_json(exact), sa.Text())
     if is_postgresql:
-        return sa.cast(sa.func.array_to_json(column) if isinstance(kind, pl.List) else column, sa.Text())
+        return sa.cast(column, sa.Text())
     return sa.type_coerce(column, sa.Text())

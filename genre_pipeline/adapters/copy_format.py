@@ -81,7 +81,7 @@ def _big_endian(values: np.ndarray, dtype: str) -> _Packed:
 
 def _woven(parts: Sequence[_Packed]) -> _Packed:
     """Row by row, the bytes of each part after those of the part before."""
-    sizes = np.sum([part.sizes for part in parts], axis=0, dtype=np.int64)
+    sizes: np.ndarray = np.stack([part.sizes for part in parts]).sum(axis=0)
     out = np.empty(int(sizes.sum()), dtype=np.uint8)
     starts = np.cumsum(sizes) - sizes
     for part in parts:

@@ -224,9 +224,8 @@ def _pointed_to(connection: sa.Connection) -> set[str]:
 
 def _victims(connection: sa.Connection, keep: int, now: datetime) -> list[str]:
     is_published = runs.c.status == PUBLISHED
-    latest = (
-        sa.select(runs.c.run_id).where(is_published).order_by(runs.c.published_at.desc(), runs.c.run_id).limit(keep)
-    )
+    newest_first = (runs.c.published_at.desc(), runs.c.day.desc(), runs.c.run_id.desc())
+    latest = sa.select(runs.c.run_id).where(is_published).order_by(*newest_first).limit(keep)
     kept = _pointed_to(connection) | set(connection.scalars(latest))
     is_abandoned = (runs.c.status == STAGED) & (runs.c.staged_at < now - ABANDONED_AFTER)
     query = sa.select(runs.c.run_id).where(is_published | is_abandoned | (runs.c.status == RETIRING))

@@ -9,21 +9,13 @@ Readers take one snapshot and go by primary key: the pointer, the list, its titl
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 
-from genre_pipeline.adapters import bulk_load, event_log, migrations, publishing
+from genre_pipeline.adapters import bulk_load, event_log, list_reader, migrations, publishing
 from genre_pipeline.adapters.database import Database
-from genre_pipeline.adapters.table_definitions import (
-    catalogue,
-    popular_items,
-    publication,
-    recommendations,
-    runs,
-    similar_items,
-)
+from genre_pipeline.adapters.table_definitions import runs
 from genre_pipeline.adapters.table_records import (
     DEFAULT_SURFACE,
     ItemList,
@@ -35,8 +27,6 @@ from genre_pipeline.adapters.table_records import (
     TablesHealth,
     UserRecommendations,
 )
-from genre_pipeline.contracts.columns import ITEM_ID
-from genre_pipeline.contracts.errors import NotPublishedError
 from genre_pipeline.contracts.tables import Interactions
 
 __all__ = [
@@ -50,8 +40,6 @@ __all__ = [
     "TablesHealth",
     "UserRecommendations",
 ]
-_IDS_AT_A_TIME = 10_000
-"""SQLite takes 32,766 parameters in a statement."""
 
 
 def _utc_now() -> datetime:
@@ -152,41 +140,25 @@ class Tables:
     ) -> UserRecommendations | None:
         """A user's first `k` recommendations; None for a user without a list, `NotPublishedError` before any."""
         with self._database.read() as connection:
-            row = _find_list(connection, recommendations, user_id, surface)
-            if row is None:
-                return None
-            titles = _titles(connection, row["run_id"], row["item_ids"][:k])
-        listed = zip(row["item_ids"][:k], row["scores"][:k], row["reasons"], strict=False)
-        rows = tuple(
-            RecommendedItem(item_id, titles.get(item_id), rank, score, tuple(reasons))
-            for rank, (item_id, score, reasons) in enumerate(listed, start=1)
-        )
-        return UserRecommendations(user_id, row["run_id"], row["as_of"], rows)
+            return list_reader.user_recommendations(connection, user_id, k, surface)
 
     def similar_to(self, item_id: str, k: int = 10, *, surface: str = DEFAULT_SURFACE) -> ItemList | None:
         """The `k` nearest items of an item; None for an item without any."""
-        return self._item_list(similar_items, item_id, k, surface)
+        with self._database.read() as connection:
+            return list_reader.similar_list(connection, item_id, k, surface)
 
     def popular(self, category: str = "", k: int = 10, *, surface: str = DEFAULT_SURFACE) -> ItemList | None:
         """The `k` most popular items of a category, of all where it is empty; None for an unknown category."""
-        return self._item_list(popular_items, category, k, surface)
+        with self._database.read() as connection:
+            return list_reader.popular_list(connection, category, k, surface)
 
     def catalogue_rows(self, item_ids: Sequence[str], *, surface: str = DEFAULT_SURFACE) -> pl.DataFrame:
         """The published catalogue's rows of these items, in their order, without those it does not have.
 
         Columns item_id, title, categories List(String), image, audio, available.
         """
-        wanted = list(dict.fromkeys(item_id for item_id in item_ids if _is_storable(item_id)))
-        schema = bulk_load.STORED_SCHEMAS["catalogue"]
-        rows: list[tuple[Any, ...]] = []
         with self._database.read() as connection:
-            run_id = _live_run_id(connection, surface)
-            for start in range(0, len(wanted), _IDS_AT_A_TIME):
-                some = wanted[start : start + _IDS_AT_A_TIME]
-                found = _catalogue_query([catalogue.c[name] for name in schema], run_id, some)
-                rows.extend(tuple(row) for row in connection.execute(found))
-        order = pl.DataFrame({ITEM_ID: wanted}, schema={ITEM_ID: pl.String})
-        return order.join(pl.DataFrame(rows, schema=schema, orient="row"), on=ITEM_ID, maintain_order="left")
+            return list_reader.catalogue_rows(connection, item_ids, surface)
 
     def append_events(self, events: pl.DataFrame | Sequence[Mapping[str, object]]) -> int:
         """Log events (event_id, user_id, item_id, timestamp, event, value); how many were new. Durable on return."""
@@ -213,7 +185,7 @@ class Tables:
 
         The runs remember how many rows were erased, so that a run staged before can still be published.
         """
-        if not _is_storable(user_id):
+        if not list_reader.is_storable(user_id):
             return {"recommendations": 0, "events": 0}
         with self._database.write(publishing.lock_name()) as connection:
             lists = publishing.erase_user(connection, user_id)
@@ -231,57 +203,3 @@ class Tables:
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
-
-    def _item_list(self, table: sa.Table, key: str, k: int, surface: str) -> ItemList | None:
-        with self._database.read() as connection:
-            row = _find_list(connection, table, key, surface)
-            if row is None:
-                return None
-            titles = _titles(connection, row["run_id"], row["item_ids"][:k])
-        listed = zip(row["item_ids"][:k], row["scores"][:k], strict=True)
-        rows = tuple(ListedItem(item, titles.get(item), rank, score) for rank, (item, score) in enumerate(listed, 1))
-        return ItemList(key, row["run_id"], row["as_of"], rows)
-
-
-def _find_list(connection: sa.Connection, table: sa.Table, key: str, surface: str) -> sa.RowMapping | None:
-    """The live row of a list, by primary key; `NotPublishedError` where the surface shows nothing."""
-    if _is_storable(key):
-        own = next(column for column in table.primary_key.columns if column.name != "run_id")
-        columns = [column for column in table.columns if column.name not in ("run_id", own.name)]
-        query = (
-            sa.select(publication.c.run_id, runs.c.as_of, *columns)
-            .join(runs, runs.c.run_id == publication.c.run_id)
-            .join(table, sa.and_(table.c.run_id == publication.c.run_id, own == sa.bindparam("key")))
-            .where(publication.c.surface == sa.bindparam("surface"))
-        )
-        row = connection.execute(query, {"key": key, "surface": surface}).mappings().one_or_none()
-        if row is not None:
-            return row
-    _live_run_id(connection, surface)
-    return None
-
-
-def _live_run_id(connection: sa.Connection, surface: str) -> str:
-    query = sa.select(publication.c.run_id).where(publication.c.surface == surface)
-    run_id = connection.execute(query).scalar_one_or_none()
-    if run_id is None:
-        raise NotPublishedError(
-            f"Nothing has been published for {surface!r}", remedy="Run the nightly job: `genre run`."
-        )
-    return str(run_id)
-
-
-def _titles(connection: sa.Connection, run_id: str, item_ids: Sequence[str]) -> dict[str, str | None]:
-    found = connection.execute(_catalogue_query([catalogue.c.item_id, catalogue.c.title], run_id, item_ids))
-    return {row.item_id: row.title for row in found}
-
-
-def _catalogue_query(
-    columns: Sequence[sa.Column[Any]], run_id: str, item_ids: Sequence[str]
-) -> sa.Select[tuple[Any, ...]]:
-    return sa.select(*columns).where(catalogue.c.run_id == run_id, catalogue.c.item_id.in_(item_ids))
-
-
-def _is_storable(text: str) -> bool:
-    """Whether a database can hold this text at all: an id with NUL or half a surrogate pair belongs to nobody."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
