@@ -46,16 +46,17 @@ def refreshed_features(
 
 
 def item_vectors_of(run: PublishedRun, item_ids: pl.Series) -> pl.DataFrame:
-    """item_id, model, vector List(Float32) of those items that have a vector in the run."""
+    """item_id, model, vector List(Float32) of those items that have a vector in the run, as the night has them."""
     positions = run.positions_of(item_ids.drop_nulls().to_list())
     positions = positions[run.vectors[positions].any(axis=1)]
     if not len(positions):
         return pl.DataFrame(schema={ITEM_ID: pl.String, "model": pl.String, VECTOR: pl.List(pl.Float32)})
+    vectors = run.vectors[positions] * run.norms[positions, np.newaxis]
     return pl.DataFrame(
         {
             ITEM_ID: [run.item_ids[at] for at in positions],
             "model": [run.vector_model] * len(positions),
-            VECTOR: pl.Series(np.ascontiguousarray(run.vectors[positions])).arr.to_list(),
+            VECTOR: pl.Series(vectors).arr.to_list(),
         }
     )
 

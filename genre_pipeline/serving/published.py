@@ -66,6 +66,8 @@ class PublishedRun:
     """bool [items]: available and, by `as_of`, published."""
     vectors: np.ndarray
     """float32 [items, width], rows L2-normalised, zero where an item has no text. Width 0: no matrix."""
+    norms: np.ndarray
+    """float32 [items]: the rows' lengths before. The night averages vectors as they are, and so must a fresh vector."""
     vector_model: str | None
     """The encoder the matrix was made with; None without a matrix."""
     vectors_problem: str | None
@@ -97,7 +99,7 @@ def load_published_run(publication: Publication, partitions: PartitionStore) -> 
     item_ids = items[ITEM_ID]
     is_candidate = _candidates(items, publication.as_of)
     popularity = _popularity(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
-    vectors, model, problem = _vectors(partitions, day, item_ids)
+    matrix = _vectors(partitions, day, item_ids)
     order = np.lexsort((np.arange(len(items)), -popularity))
     return PublishedRun(
         run_id=publication.run_id,
@@ -107,9 +109,10 @@ def load_published_run(publication: Publication, partitions: PartitionStore) -> 
         titles=items.select(pl.coalesce(pl.col(TITLE).replace("", None), ITEM_ID)).to_series().to_list(),
         media={column: items[column].to_list() for column in (IMAGE, AUDIO)},
         is_candidate=is_candidate,
-        vectors=vectors,
-        vector_model=model,
-        vectors_problem=problem,
+        vectors=matrix.vectors,
+        norms=matrix.norms,
+        vector_model=matrix.model,
+        vectors_problem=matrix.problem,
         popularity=popularity,
         popular_order=order[is_candidate[order]],
         seen=_seen(partitions.scan(INTERACTIONS, until=day), item_ids),
@@ -141,20 +144,28 @@ def _popularity(statistics: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
     return scores
 
 
-def _vectors(partitions: PartitionStore, day: str, item_ids: pl.Series) -> tuple[np.ndarray, str | None, str | None]:
-    absent = np.zeros((len(item_ids), 0), dtype=np.float32)
+@dataclass(frozen=True)
+class _Matrix:
+    vectors: np.ndarray
+    norms: np.ndarray
+    model: str | None = None
+    problem: str | None = None
+
+
+def _vectors(partitions: PartitionStore, day: str, item_ids: pl.Series) -> _Matrix:
+    absent, no_norms = np.zeros((len(item_ids), 0), dtype=np.float32), np.zeros(len(item_ids), dtype=np.float32)
     try:
         frame = read_snapshot(partitions, ITEM_TEXT_VECTORS, day).drop_nulls(VECTOR)
     except (MissingPartitionError, CorruptPartitionError) as error:
-        return absent, None, error.problem
+        return _Matrix(absent, no_norms, problem=error.problem)
     if frame.is_empty():
-        return absent, None, f"{ITEM_TEXT_VECTORS} of {day} has no vector"
+        return _Matrix(absent, no_norms, problem=f"{ITEM_TEXT_VECTORS} of {day} has no vector")
     width = len(frame[VECTOR][0])
     rows = item_ids.to_frame().join(frame.select(ITEM_ID, VECTOR), on=ITEM_ID, how="left", maintain_order="left")
     matrix = np.zeros((len(item_ids), width), dtype=np.float32)
     is_known = rows[VECTOR].is_not_null().to_numpy()
     matrix[is_known] = rows[VECTOR].drop_nulls().list.to_array(width).to_numpy()
-    return normalised(matrix), str(frame["model"][0]), None
+    return _Matrix(normalised(matrix), np.linalg.norm(matrix, axis=1), str(frame["model"][0]))
 
 
 def normalised(matrix: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ def run() -> PublishedRun:
         media={"image": [None] * 5, "audio": [None] * 5},
         is_candidate=np.array([True, True, True, True, False]),
         vectors=vectors,
+        norms=np.linalg.norm(vectors, axis=1),
         vector_model="m",
         vectors_problem=None,
         popularity=popularity,

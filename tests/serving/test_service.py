@@ -345,7 +345,7 @@ class TestFollowing:
         assert len(ids(world.service.recommend(USER, 3))) == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     posted=st.lists(
         st.tuples(st.sampled_from(["007", "028", "030", "x"]), st.sampled_from(scenario.ITEM_IDS)), max_size=30
