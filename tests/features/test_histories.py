@@ -49,8 +49,8 @@ def test_the_latest_interactions_oldest_first_equal_times_as_they_came() -> None
     assert_frame_equal(user_histories(events.lazy(), as_of=AS_OF, config=HistoryConfig(length=3)), expected)
 
 
-def test_an_exact_repeat_counts_once() -> None:
-    events = interactions(("u1", "i1", -5, "view"), ("u1", "i1", -5, "view"), ("u1", "i1", -5, "like"))
+def test_an_exact_repeat_counts_once_where_it_came_first() -> None:
+    events = interactions(("u1", "i1", -5, "view"), ("u1", "i1", -5, "like"), ("u1", "i1", -5, "view"))
     expected = histories(("u1", AS_OF, ["i1", "i1"], [-5, -5], ["view", "like"]))
     assert_frame_equal(user_histories(events, as_of=AS_OF), expected)
 
