@@ -44,6 +44,8 @@ class FeatureStoreConfig(Settings):
     """How many days before its start a materialisation reads again, for rows that arrived late."""
     write_rows: int = Field(default=10_000, ge=1)
     """Rows to a transaction of the online store: what a reader may have to wait for, and what memory holds."""
+    join_rows: int = Field(default=20_000, ge=1)
+    """Rows to a block of a point-in-time join, which meets every snapshot within the time to live in memory."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class FeatureStore:
         wanted = repository.distinct_rows(name, entity_frame)
         for part in parts:
             self._verify(part, wanted[EVENT_TIMESTAMP])
-        found = repository.join(name, wanted)
+        found = pl.concat([repository.join(name, block) for block in wanted.iter_slices(self.config.join_rows)])
         return entity_frame.join(found, on=wanted.columns, how="left", maintain_order="left")
 
     def time_to_live(self, view: str) -> timedelta:

@@ -246,7 +246,9 @@ def test_the_join_equals_an_asof_join(sqlite_features: FeatureStore) -> None:
     rows = pl.DataFrame(
         {"user_id": random.choice(users, 400), "item_id": random.choice(items, 400), "row": np.arange(400)}
     ).with_columns(event_timestamp=pl.Series([at(day / 4) for day in random.integers(0, 260, 400)], dtype=TIME))
-    found = sqlite_features.historical(rows, TRAINING_SERVICE)
+    blocks = FeatureStore(sqlite_features.config.model_copy(update={"join_rows": 150}))  # and a last, shorter one
+    found = blocks.historical(rows, TRAINING_SERVICE)
+    blocks.close()
     assert found["row"].to_list() == list(range(400))
     for view, key, feature in (
         ("user_statistics", "user_id", "interactions_total"),

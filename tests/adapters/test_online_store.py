@@ -75,20 +75,20 @@ def test_a_repeat_of_the_same_event_corrects_it(features: FeatureStore) -> None:
 
 
 def test_feasts_own_push_and_materialise_are_guarded_too(
-    sqlite_features: FeatureStore, monkeypatch: pytest.MonkeyPatch
+    features: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import feast
     from feast.data_source import PushMode
 
-    home = sqlite_features.config.home
+    home = features.config.home
     monkeypatch.setenv("GENRE_HOME", str(home))
-    monkeypatch.delenv("GENRE_DATABASE_URL", raising=False)
+    monkeypatch.setenv("GENRE_DATABASE_URL", features.config.database_url or "")
     store = feast.FeatureStore(repo_path=str(REPO))
-    sqlite_features.write_online(VIEW, user_vectors([("a", at(5), [0.5]), ("b", at(1), [0.1])]))
+    features.write_online(VIEW, user_vectors([("a", at(5), [0.5]), ("b", at(1), [0.1])]))
 
     PartitionStore(home / "data").write(VIEW, "1998-04-02", user_vectors([("a", at(2), [0.2]), ("b", at(2), [0.2])]))
     store.materialize(at(1), at(3), feature_views=[VIEW], disable_event_timestamp=False)
-    assert sqlite_features.online(VIEW, ["a", "b"])["vector"].to_list() == [[0.5], pytest.approx([0.2])]
+    assert features.online(VIEW, ["a", "b"])["vector"].to_list() == [[0.5], pytest.approx([0.2])]
 
     def push(user: str, days: float, value: float) -> None:
         row = {"user_id": [user], "model": ["m"], "vector": [[value]], "event_timestamp": [pd.Timestamp(at(days))]}
@@ -96,7 +96,9 @@ def test_feasts_own_push_and_materialise_are_guarded_too(
 
     push("a", 4, 0.0)
     push("b", 4, 0.75)
-    assert sqlite_features.online(VIEW, ["a", "b"])["vector"].to_list() == [[0.5], [0.75]]
+    assert features.online(VIEW, ["a", "b"])["vector"].to_list() == [[0.5], [0.75]]
+    store._get_provider().online_store.disconnect()
+    store.registry.write_engine.dispose()
 
 
 def test_writers_and_readers_at_once_never_meet_a_half_written_row(features: FeatureStore) -> None:
