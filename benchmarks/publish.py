@@ -1,7 +1,7 @@
-"""Rows a second into the tables, against single-row executemany of the same rows: `python benchmarks/publish.py [URL …]`.
+"""Recommendations a second into the tables, against executemany of single rows of the same lists.
 
-Without a URL: SQLite in a temporary folder. Give `postgresql://…` of an empty database to measure it too. Compare the
-ratios; the rates belong to the machine.
+`python benchmarks/publish.py [URL …]`. Without a URL: SQLite in a temporary folder. Give `postgresql://…` of an empty
+database to measure it too. Compare the ratios; the rates belong to the machine.
 """
 
 import platform
@@ -75,7 +75,7 @@ def measure(url: str) -> None:
     published = time.perf_counter()
     ours, single = expected.rows / (staged - start), single_rows(url, given[0])
     print(
-        f"{tables.health().database.split(':')[0]}: stage {ours:,.0f} recommendations/s (fold and fingerprint included), "
+        f"{tables.health().database.split(':')[0]}: stage {ours:,.0f} recommendations/s with fold and fingerprint, "
         f"executemany of single rows {single:,.0f}/s, ratio {ours / single:.1f}; verify and publish "
         f"{published - staged:.2f} s"
     )
