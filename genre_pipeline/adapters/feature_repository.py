@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from genre_pipeline.adapters.feature_locations import REPOSITORY_FILE, registry_file, resolved_postgres
 from genre_pipeline.adapters.feature_values import entity_keys, feature_schema, to_column, to_times, to_values
+from genre_pipeline.adapters.offline_store import FEATURE_TIMESTAMP
 from genre_pipeline.contracts.columns import EVENT_TIMESTAMP
 from genre_pipeline.contracts.errors import FeatureStoreError
 from genre_pipeline.contracts.tables import TIME
@@ -180,35 +181,43 @@ class FeatureRepository:
         hidden = [column for column in rows.columns if column in self._joined_types(name)]
         if hidden:
             raise FeatureStoreError(f"Rows have columns called like {name}'s", remedy="Rename them.", culprits=hidden)
-        if rows.is_empty():
-            raise FeatureStoreError(f"There are no rows to join {name} to", remedy="Give at least one row.")
         return rows.select(keys).unique()
 
-    def join(self, name: str, wanted: pl.DataFrame) -> pl.DataFrame:
-        """Point-in-time features of distinct entity rows, in any order; keys as in `wanted`."""
-        parts = self.served(name)
-        of_service = self.is_service(name)
-        references = [f"{part.name}:{feature}" for part in parts for feature in part.features]
+    def join(self, name: str, wanted: pl.DataFrame, known: Sequence[ServedView]) -> pl.DataFrame:
+        """Point-in-time features of `distinct_rows`, in any order; null those of views that are not `known` yet."""
+        types = self._joined_types(name)
+        if wanted.is_empty() or not known:
+            return wanted.with_columns(pl.lit(None, dtype).alias(column) for column, dtype in types.items())
+        references = [f"{part.name}:{feature}" for part in known for feature in part.features]
         with _named():
             job = self._store.get_historical_features(
-                entity_df=wanted.to_pandas(), features=references, full_feature_names=of_service
+                entity_df=wanted.to_pandas(), features=references, full_feature_names=True
             )
             found = pl.DataFrame(job.to_arrow())
-        types = self._joined_types(name)
         if found.height != wanted.height:
             raise FeatureStoreError(
                 f"The join of {name} gave {found.height} rows for {wanted.height}",
                 remedy="A partition holds an entity twice at one time; materialise it again.",
             )
-        return found.cast(pl.Schema([*wanted.schema.items(), *types.items()])).select(*wanted.columns, *types)
+        bare = {} if self.is_service(name) else {f"{name}__{column}": column for column in types}
+        stamps = {f"{part.name}__{FEATURE_TIMESTAMP}": f"{part.name}__{EVENT_TIMESTAMP}" for part in known}
+        renamed = found.rename(stamps).rename(bare, strict=False)
+        unknown = [
+            pl.lit(None, dtype).alias(column) for column, dtype in types.items() if column not in renamed.columns
+        ]
+        return (
+            renamed.with_columns(unknown)
+            .select(*wanted.columns, *types)
+            .cast(pl.Schema([*wanted.schema.items(), *types.items()]))
+        )
 
     def _joined_types(self, name: str) -> dict[str, pl.DataType]:
-        parts, of_service = self.served(name), self.is_service(name)
-        return {
-            f"{part.name}__{feature}" if of_service else feature: dtype
-            for part in parts
-            for feature, dtype in part.schema.items()
-        }
+        types: dict[str, pl.DataType] = {}
+        for part in self.served(name):
+            prefix = f"{part.name}__" if self.is_service(name) else ""
+            types |= {prefix + feature: dtype for feature, dtype in part.schema.items()}
+            types[f"{part.name}__{EVENT_TIMESTAMP}"] = TIME
+        return types
 
     def close(self) -> None:
         """Let go of every connection that this thread holds."""

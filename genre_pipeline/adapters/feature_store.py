@@ -88,7 +88,7 @@ class FeatureStore:
 
         Reads the partitions newest first: a snapshot holds every entity, so older ones are opened only for entities
         that the newer ones lack. Rows the online store already knows later events of are left out by its guard.
-        Raises MissingPartitionError where a view has no row in the window, FeatureStoreError for an unknown view.
+        Raises MissingPartitionError where a view has no night in the window, FeatureStoreError for an unknown view.
         """
         since = start - timedelta(days=self.config.overlap_days)
         return {view: self._materialise_view(view, since, end, report) for view in views}
@@ -136,16 +136,16 @@ class FeatureStore:
 
         `entity_frame` has `event_timestamp` (Datetime us UTC), the entity columns (`user_id`, `item_id`) and whatever
         else, all of it kept: the same rows in the same order, with the columns `<feature>` of a view or
-        `<view>__<feature>` of a service added. A row sees the last snapshot at or before its time and within the view's
-        time to live; where there is none, null. Partitions it may read are verified first. Raises FeatureStoreError for
-        rows without an entity or a time, or with a column that a feature would hide.
+        `<view>__<feature>` of a service added, and `<view>__event_timestamp`, when they became true. A row sees the
+        last snapshot at or before its time and within the view's time to live; where there is none, null. Partitions
+        that may be read are verified first. Raises FeatureStoreError for rows without an entity or a time, or with a
+        column that a feature would hide.
         """
         repository = self._opened()
-        parts = repository.served(name)
         wanted = repository.distinct_rows(name, entity_frame)
-        for part in parts:
-            self._verify(part, wanted[EVENT_TIMESTAMP])
-        found = pl.concat([repository.join(name, block) for block in wanted.iter_slices(self.config.join_rows)])
+        known = [part for part in repository.served(name) if self._has_snapshots(part, wanted[EVENT_TIMESTAMP])]
+        blocks = list(wanted.iter_slices(self.config.join_rows)) or [wanted]
+        found = pl.concat([repository.join(name, block, known) for block in blocks])
         return entity_frame.join(found, on=wanted.columns, how="left", maintain_order="left")
 
     def time_to_live(self, view: str) -> timedelta:
@@ -180,7 +180,7 @@ class FeatureStore:
     def _materialise_view(self, view: str, since: datetime, end: datetime, report: Report | None) -> int:
         key = self._opened().view(view).join_key
         seen = pl.DataFrame(schema={key: pl.String})
-        written = 0
+        written, is_empty_night = 0, False
 
         def told(name: str, rows: int) -> None:
             if report is not None:
@@ -188,12 +188,13 @@ class FeatureStore:
 
         for path in self._newest_first(view, since, end):
             window = pl.scan_parquet(path).filter(pl.col(EVENT_TIMESTAMP).is_between(since, end))
+            is_empty_night |= pl.scan_parquet(path).select(pl.len()).collect().item() == 0
             fresh = window.select(key).collect().unique().join(seen, on=key, how="anti")
             if fresh.height:
                 rows = window.join(fresh.lazy(), on=key, how="semi").sort(EVENT_TIMESTAMP)
                 written += self.write_online(view, rows.unique(key, keep="last").collect(), told)
                 seen = pl.concat([seen, fresh])
-        if not written:
+        if not written and not is_empty_night:
             raise _nothing_in_window(view, since, end)
         return written
 
@@ -203,12 +204,12 @@ class FeatureStore:
         for day in reversed([key for key in self._partitions.keys(view) if first <= key <= last]):
             yield self._partitions.folder(view, day) / PART
 
-    def _verify(self, served: "ServedView", times: pl.Series) -> None:
+    def _has_snapshots(self, served: "ServedView", times: pl.Series) -> bool:
+        """Whether any snapshot may be seen from those times; those that may be are verified."""
         first, last = times.min(), times.max()
-        assert isinstance(first, datetime)
-        assert isinstance(last, datetime)
-        if not list(self._newest_first(served.name, first - served.time_to_live, last)):
-            raise _nothing_in_window(served.name, first - served.time_to_live, last)
+        if not isinstance(first, datetime) or not isinstance(last, datetime):
+            return False
+        return bool(list(self._newest_first(served.name, first - served.time_to_live, last)))
 
 
 def _nothing_in_window(view: str, since: datetime, end: datetime) -> MissingPartitionError:

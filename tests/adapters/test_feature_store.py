@@ -231,6 +231,8 @@ def test_a_row_sees_the_last_snapshot_before_it_and_none_after(sqlite_features: 
     found = sqlite_features.historical(rows, "user_statistics")
     assert_frame_equal(found.select(rows.columns), rows)
     assert found["interactions_total"].to_list() == [3, 2, 2, None, None, 2, None, 3]
+    seen = [at(3), at(2), at(2), None, None, at(2), None, at(3)]
+    assert found["user_statistics__event_timestamp"].to_list() == seen
 
 
 def test_the_join_equals_an_asof_join(sqlite_features: FeatureStore) -> None:
@@ -261,6 +263,7 @@ def test_the_join_equals_an_asof_join(sqlite_features: FeatureStore) -> None:
             tolerance=sqlite_features.time_to_live(view), check_sortedness=False,
         )  # fmt: skip
         assert found[f"{view}__{feature}"].to_list() == expected.sort("row")[feature].to_list()
+        assert not (found[f"{view}__event_timestamp"] > found["event_timestamp"]).any()
 
 
 def test_a_partition_that_is_still_being_written_is_not_read(sqlite_features: FeatureStore) -> None:
@@ -272,10 +275,29 @@ def test_a_partition_that_is_still_being_written_is_not_read(sqlite_features: Fe
     assert found["interactions_total"].to_list() == [3]
 
 
-def test_rows_before_every_snapshot_are_named(sqlite_features: FeatureStore) -> None:
+def test_before_the_first_night_nothing_is_known(sqlite_features: FeatureStore) -> None:
+    rows = user_rows([("a", at(-5)), ("a", at(2))]).with_columns(item_id=pl.lit("i1"))
+    never = sqlite_features.historical(rows, TRAINING_SERVICE)
     statistics_nights(sqlite_features)
-    with pytest.raises(MissingPartitionError, match="user_statistics has no rows"):
-        sqlite_features.historical(user_rows([("a", at(-5))]), "user_statistics")
+    early = sqlite_features.historical(rows, TRAINING_SERVICE)
+    assert never.select(rows.columns).equals(rows)
+    assert never.drop(rows.columns).null_count().row(0) == (2,) * (never.width - rows.width)
+    assert early.schema == never.schema
+    assert early["user_statistics__interactions_total"].to_list() == [None, 2]
+    assert early["user_statistics__event_timestamp"].to_list() == [None, at(2)]
+    assert early["item_statistics__event_timestamp"].to_list() == [None, None]
+
+
+def test_no_rows_have_no_features(sqlite_features: FeatureStore) -> None:
+    statistics_nights(sqlite_features)
+    some = sqlite_features.historical(user_rows([("a", at(3))]), "user_statistics")
+    none = sqlite_features.historical(user_rows([]), "user_statistics")
+    assert (none.height, none.schema) == (0, some.schema)
+
+
+def test_a_night_without_anybody_writes_nothing(sqlite_features: FeatureStore) -> None:
+    write_nights(sqlite_features, "user_vectors", {"1998-04-01": user_vectors([])})
+    assert sqlite_features.materialise(["user_vectors"], at(1), at(1)) == {"user_vectors": 0}
 
 
 @pytest.mark.parametrize(
@@ -285,7 +307,6 @@ def test_rows_before_every_snapshot_are_named(sqlite_features: FeatureStore) -> 
         (user_rows([("a", at(3))]).with_columns(user_id=pl.lit(None, pl.String)), "have nulls"),
         (user_rows([("a", at(3))]).with_columns(pl.col("event_timestamp").dt.replace_time_zone(None)), "not in UTC"),
         (user_rows([("a", at(3))]).with_columns(mean_value=pl.lit(1.0)), "called like"),
-        (user_rows([]), "no rows"),
     ],
 )
 def test_rows_that_cannot_be_joined_are_refused(
