@@ -43,7 +43,7 @@ class SequenceTrainingConfig(Settings):
     content: str | None = "text_llm"
     """Technique whose item vectors join the id embeddings; `null` for ids alone. Items without a vector (all of them,
     where the data has none of this technique) are masked; the decisions say how many had one."""
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=25, ge=1)
     """Passes over the data at most."""
     max_minutes: float = Field(default=30.0, gt=0)
     """Time budget. After the first epoch the plan is cut to the epochs that fit into it."""
@@ -53,7 +53,7 @@ class SequenceTrainingConfig(Settings):
     """Epochs from one validation to the next."""
     validation_users: int = Field(default=5000, ge=1)
     """Users that validation looks at, at most."""
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Windows in a step."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Peak of the schedule: linear warm-up, then cosine to zero at the last planned epoch."""
