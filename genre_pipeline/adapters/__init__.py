@@ -1,1 +1,4 @@
-"""The outside doors: one small class over one library each. Heavy libraries are imported inside the functions that need them."""
+"""The outside doors: one small class over one library each.
+
+Heavy libraries are imported inside the functions that need them.
+"""

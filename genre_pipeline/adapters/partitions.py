@@ -139,13 +139,13 @@ class PartitionStore:
     def _missing(self, table: str, key: str) -> MissingPartitionError:
         return MissingPartitionError(
             f"{table} has no partition {key!r} under {self.root}",
-            remedy=f"Materialise it: `genre run --select {table} --date {key}`, or a backfill in the Dagster UI.",
+            remedy="Materialise it with `genre run --select … --date …`, or a backfill in the Dagster UI.",
         )
 
     def _corrupt(self, table: str, key: str, *files: str) -> CorruptPartitionError:
         return CorruptPartitionError(
             f"{table}, partition {key!r}, does not match its manifest",
-            remedy=f"Materialise it again: `genre run --select {table} --date {key}`. Nothing was read from it.",
+            remedy="Materialise it again with `genre run --select … --date …`. Nothing was read from it.",
             culprits=files,
         )
 
@@ -170,8 +170,8 @@ def _replacing(target: Path) -> Iterator[Path]:
         _sync(folder)
         retired = Path(tempfile.mkdtemp(prefix=".retired-", dir=target.parent))
         if target.exists():
-            os.replace(target, retired / target.name)
-        os.replace(folder, target)
+            target.replace(retired / target.name)
+        folder.replace(target)
         _sync(target.parent)
         shutil.rmtree(retired)
     finally:

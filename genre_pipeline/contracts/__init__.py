@@ -1,1 +1,4 @@
-"""The hallway: columns, table schemas, names and the one error family. Everybody may come here; nothing lives here that does work."""
+"""The hallway: columns, table schemas, names and the one error family.
+
+Everybody may come here; nothing lives here that does work.
+"""

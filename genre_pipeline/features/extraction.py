@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import dataframely as dy
+import numpy as np
 import polars as pl
 
+from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID
+from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
-from genre_pipeline.features.extractor import TextExtractor
+from genre_pipeline.features.extractor import SparseTextExtractor, TextExtractor
 from genre_pipeline.features.histories import HistoryConfig
 from genre_pipeline.features.item_texts import ItemTextConfig, compose_item_texts
 from genre_pipeline.features.statistics import StatisticsConfig
@@ -20,6 +23,7 @@ from genre_pipeline.features.text_weighted import WeightedText, WeightedTextConf
 from genre_pipeline.features.vector_cache import EncodingCounts, VectorCache, encode_items
 
 Technique = Literal["text_bag_of_words", "text_tfidf", "text_weighted", "text_llm"]
+DenseTechnique = Literal["text_weighted", "text_llm"]
 Progress = Callable[[str, int, int], None]
 """Called with (technique, done, total) texts."""
 
@@ -31,7 +35,7 @@ class FeaturesConfig(Settings):
     """How an item's text is composed of its columns."""
     techniques: tuple[Technique, ...] = ("text_bag_of_words", "text_tfidf", "text_weighted", "text_llm")
     """The text techniques that the graph materialises."""
-    for_recommenders: tuple[Technique, ...] = ("text_llm",)
+    for_recommenders: tuple[DenseTechnique, ...] = ("text_llm",)
     """The techniques whose vectors recommenders learn from; each must be among `techniques`."""
     bag_of_words: BagOfWordsConfig = BagOfWordsConfig()
     """Word counts."""
@@ -83,6 +87,25 @@ def extract(
     return Extraction(vectors, counts)
 
 
+def extract_sparse(technique: Technique, texts: dy.DataFrame[ItemTexts], config: FeaturesConfig) -> pl.DataFrame:
+    """A fitted technique's rows as they are: item_id, model, content_hash, indices List(UInt32), values List(Float32).
+
+    `indices` are columns of the vocabulary, ascending. Both lists are null where an item has no text. Raises
+    `ConfigError` for a technique whose vectors are dense.
+    """
+    extractor = build_extractor(technique, config)
+    if not isinstance(extractor, SparseTextExtractor):
+        raise ConfigError(f"{technique} gives dense vectors", remedy="Use `extract`.")
+    said = texts.filter(pl.col("text").is_not_null())
+    rows = extractor.fit(said["text"].to_list()).encode_sparse(said["text"].to_list())
+    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    cells = pl.DataFrame({"row": row_of, "indices": rows.indices.astype(np.uint32), "values": rows.data})
+    lists = cells.group_by("row", maintain_order=True).agg("indices", "values")
+    sparse = said.select(ITEM_ID, pl.int_range(pl.len()).alias("row")).join(lists, on="row", how="left").drop("row")
+    identity = pl.lit(extractor.model).alias("model")
+    return texts.select(ITEM_ID, identity, CONTENT_HASH).join(sparse, on=ITEM_ID, how="left", maintain_order="left")
+
+
 def extract_for_recommenders(
     items: pl.DataFrame, config: FeaturesConfig, cache: VectorCache, progress: Progress | None = None
 ) -> dict[str, pl.DataFrame]:
@@ -90,5 +113,5 @@ def extract_for_recommenders(
     texts = compose_item_texts(items, config.item_texts)
     if texts["text"].null_count() == texts.height:
         return {}
-    wanted: Sequence[Technique] = config.for_recommenders
+    wanted: Sequence[DenseTechnique] = config.for_recommenders
     return {technique: extract(technique, texts, config, cache, progress).vectors for technique in wanted}

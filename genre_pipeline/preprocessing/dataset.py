@@ -63,7 +63,7 @@ def clean_dataset(
     _require_interactions(name, cleaned[INTERACTIONS])
     return Dataset(
         interactions=kept,
-        items=cleaned[ITEMS].kept if items is not None else catalogue_of(kept),
+        items=cleaned[ITEMS].kept if items is not None else clean_items(catalogue_of(kept)).kept,
         users=cleaned[USERS].kept if users is not None else None,
         rejected=pl.concat([result.rejected for result in cleaned.values()]),
         counts={table: result.counts for table, result in cleaned.items()},

@@ -4,6 +4,7 @@ Belongs here: how an interaction's cells are read, which day a row belongs to. K
 (`contracts.tables.Interactions`).
 """
 
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 
 import dataframely as dy
@@ -17,6 +18,7 @@ from genre_pipeline.preprocessing.cleaning import (
     ROW_NUMBER,
     Cleaned,
     PreprocessingConfig,
+    RowCounts,
     drop_duplicates,
     finish,
     require_columns,
@@ -25,7 +27,6 @@ from genre_pipeline.preprocessing.cleaning import (
 from genre_pipeline.preprocessing.timestamps import utc_timestamps
 
 _COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, EVENT, VALUE)
-_ROW_INDEX = "__row_index"
 _READABLE = {"timestamp_is_parsable": TIMESTAMP, "value_is_a_number": VALUE}
 
 
@@ -56,14 +57,38 @@ def interactions_of_day(raw: pl.LazyFrame, day: date, config: PreprocessingConfi
     exactly one day, a night's new faults are reported by that night, and the counts of all days add up to those of
     the source. Which day that is follows from the source alone: a backfill reports the same rows again.
     """
-    columns = raw.collect_schema().names()
-    require_columns(INTERACTIONS, columns, (USER_ID, ITEM_ID, TIMESTAMP))
-    days = row_days(utc_timestamps(raw.select(TIMESTAMP).collect().to_series()))
-    rows = (days == day).arg_true().implode()
-    picked = raw.with_row_index(_ROW_INDEX).filter(pl.col(_ROW_INDEX).is_in(rows)).drop(_ROW_INDEX).collect()
-    cleaned = clean_interactions(picked, config)
-    dated = cleaned.rejected.with_columns(pl.lit(day, pl.Date).alias("day"))
-    return Cleaned(cleaned.kept, dated, cleaned.counts)
+    ((_, cleaned),) = days_of_interactions(raw, [day], config)
+    return cleaned
+
+
+def days_of_interactions(
+    raw: pl.LazyFrame, days: Sequence[date], config: PreprocessingConfig
+) -> Iterator[tuple[date, Cleaned]]:
+    """`interactions_of_day` for many days, with the source read and its days told once."""
+    require_columns(INTERACTIONS, raw.collect_schema().names(), (USER_ID, ITEM_ID, TIMESTAMP))
+    frame = raw.collect()
+    day_of = row_days(utc_timestamps(frame[TIMESTAMP]))
+    for day in days:
+        cleaned = clean_interactions(frame.filter(day_of == day), config)
+        dated = cleaned.rejected.with_columns(pl.lit(day, pl.Date).alias("day"))
+        yield day, Cleaned(cleaned.kept, dated, cleaned.counts)
+
+
+def with_events(cleaned: Cleaned, events: pl.DataFrame) -> Cleaned:
+    """A day's cleaned rows and the events (schema `Interactions`) that came another way, each exact event once."""
+    together = pl.concat([cleaned.kept, events.select(cleaned.kept.columns)])
+    kept = together.unique(maintain_order=True).sort(TIMESTAMP, maintain_order=True)
+    counts = cleaned.counts
+    return Cleaned(
+        kept,
+        cleaned.rejected,
+        RowCounts(
+            read=counts.read + events.height,
+            kept=kept.height,
+            rejected=counts.rejected,
+            duplicates=counts.duplicates + together.height - kept.height,
+        ),
+    )
 
 
 def row_days(timestamps: pl.Series) -> pl.Series:

@@ -68,9 +68,8 @@ def clean_items(raw: pl.DataFrame) -> Cleaned:
 
 
 def catalogue_of(interactions: pl.DataFrame) -> pl.DataFrame:
-    """The catalogue in `Items` where a source has none: the ids of the interactions, sorted, nothing else known."""
-    raw = interactions.select(pl.col(ITEM_ID).unique().sort())
-    return clean_items(raw).kept
+    """A raw catalogue where a source has none: the ids of the interactions, sorted, nothing else known."""
+    return interactions.select(pl.col(ITEM_ID).unique().sort())
 
 
 def _coerce(raw: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """How much to trust each recommender: weights on calibrated scores, chosen for nDCG@10 on validation users.
 
 Scores of different recommenders live on different scales. Each user's scores are mapped to 0 … 1 over what may be
-shown to that user, and the square root is taken: it keeps order and confidence, and stops one recommender's outlier from
+shown to that user, and the square root is taken: it keeps order and confidence, and stops one outlier from
 deciding a list alone. (Measured against z-scores, plain min-max, log-shares and reciprocal ranks on three data sets.)
 """
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 import polars as pl
 
-from genre_pipeline.contracts.columns import ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.columns import ITEM_ID, ITEM_INDEX, RANK, SCORE, TIMESTAMP, USER_INDEX, WEIGHT
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
@@ -57,3 +57,21 @@ def popularity(data: TrainingSet, config: PopularityConfig) -> np.ndarray:
     scores = np.zeros(data.n_items, dtype=np.float32)
     scores[counts[ITEM_INDEX].to_numpy()] = counts["n"].to_numpy()
     return scores
+
+
+def popular_lists(scores: np.ndarray, data: TrainingSet, items: pl.DataFrame, *, k: int) -> pl.DataFrame:
+    """The `k` most popular candidates overall (category "") and in each category, schema `PopularItems`.
+
+    `scores` is float32 [items] as `popularity` gives it. Ties go to the smaller item id; what nobody took is left out.
+    """
+    ranked = pl.DataFrame({ITEM_ID: data.item_ids, SCORE: scores}).filter(
+        pl.Series(data.is_candidate) & (pl.col(SCORE) > 0)
+    )
+    of_category = ranked.join(items.select(ITEM_ID, "categories"), on=ITEM_ID).explode("categories").drop_nulls()
+    labelled = [
+        ranked.select(pl.lit("").alias("category"), ITEM_ID, SCORE),
+        of_category.select(pl.col("categories").alias("category"), ITEM_ID, SCORE).unique(maintain_order=True),
+    ]
+    ordered = pl.concat(labelled).sort("category", SCORE, ITEM_ID, descending=[False, True, False])
+    place = pl.int_range(1, pl.len() + 1, dtype=pl.UInt32).over("category").alias(RANK)
+    return ordered.select("category", ITEM_ID, place, SCORE).filter(pl.col(RANK) <= k)

@@ -110,10 +110,19 @@ class Tuned:
         )
 
 
-def tune(data: TrainingSet, truth: pl.DataFrame, config: RecommendersConfig, *, seed: int, say: Say) -> Tuned:
+def tune(
+    data: TrainingSet,
+    truth: pl.DataFrame,
+    config: RecommendersConfig,
+    *,
+    seed: int,
+    say: Say,
+    ready: Mapping[str, Recommender] | None = None,
+) -> Tuned:
     """Choose settings and blend weights for what `truth` (user_id, item_id) shows after `data`.
 
-    Each recommender is fitted once a grid point, and its best fit is reused for the blend.
+    Each recommender is fitted once a grid point, and its best fit is reused for the blend. Those in `ready` are fitted
+    on `data` already, by whoever keeps them (a registered model), and are taken as they are.
     """
     _check(config)
     validation = build_validation(data, truth, max_users=config.validation_users, seed=seed)
@@ -122,7 +131,10 @@ def tune(data: TrainingSet, truth: pl.DataFrame, config: RecommendersConfig, *, 
     fitted: dict[str, Recommender] = {}
     plan = None
     for name in config.enabled:
-        if name == "sequential":
+        if ready and name in ready:
+            fitted[name] = ready[name]
+            _judge(fitted[name], data, validation, trials)
+        elif name == "sequential":
             fitted[name], plan = _tune_sequential(data, truth, config, validation, seed, trials)
         else:
             fitted[name] = _best_of_grid(name, data, config, validation, seed, trials)
@@ -133,13 +145,30 @@ def tune(data: TrainingSet, truth: pl.DataFrame, config: RecommendersConfig, *, 
     return Tuned(settings, weights, plan, _trials_frame(trials))
 
 
-def fit_suite(data: TrainingSet, tuned: Tuned, *, seed: int, say: Say) -> dict[str, Recommender]:
-    """Every tuned recommender fitted on `data`, and the hybrid of them, by name."""
+def fit_suite(
+    data: TrainingSet,
+    tuned: Tuned,
+    *,
+    seed: int,
+    say: Say,
+    timed: dict[str, float] | None = None,
+    ready: Mapping[str, Recommender] | None = None,
+) -> dict[str, Recommender]:
+    """Every tuned recommender fitted on `data`, and the hybrid of them, by name; `timed` takes the seconds of each.
+
+    Those in `ready` are fitted already and are taken as they are.
+    """
     parts: dict[str, Recommender] = {}
     for name, settings in tuned.settings.items():
+        if ready and name in ready:
+            parts[name] = ready[name]
+            continue
         start = time.perf_counter()
         parts[name] = fit_one(name, settings, data, tuned, seed=seed)
-        say(f"{name}: fitted in {time.perf_counter() - start:.1f} s")
+        seconds = time.perf_counter() - start
+        say(f"{name}: fitted in {seconds:.1f} s")
+        if timed is not None:
+            timed[name] = seconds
     return {**parts, HYBRID: HybridRecommender(parts, tuned.weights).fit(data, seed=seed)}
 
 
@@ -184,9 +213,21 @@ def _trial(
     recommender: Recommender, data: TrainingSet, validation: Validation, seed: int, trials: list[dict[str, Any]]
 ) -> tuple[Recommender, float]:
     start = time.perf_counter()
-    ndcg = float(validation_ndcg(recommender.fit(data, seed=seed), data, validation).mean())
+    return recommender, _judge(recommender.fit(data, seed=seed), data, validation, trials, start)
+
+
+def _judge(
+    recommender: Recommender,
+    data: TrainingSet,
+    validation: Validation,
+    trials: list[dict[str, Any]],
+    start: float | None = None,
+) -> float:
+    """Validation nDCG@10, noted with the seconds since `start`."""
+    start = time.perf_counter() if start is None else start
+    ndcg = float(validation_ndcg(recommender, data, validation).mean())
     _note(trials, recommender.name, _settings_of(recommender), ndcg, validation, time.perf_counter() - start)
-    return recommender, ndcg
+    return ndcg
 
 
 def _tune_sequential(
@@ -200,8 +241,7 @@ def _tune_sequential(
     settings = config.sequential
     trained = train_sequence(data, settings.training, seed=seed, validation=validation_target(data, truth))
     recommender = SequentialRecommender(settings).attach(trained.model, data)
-    ndcg = float(validation_ndcg(recommender, data, validation).mean())
-    _note(trials, recommender.name, settings, ndcg, validation, time.perf_counter() - start)
+    _judge(recommender, data, validation, trials, start)
     return recommender, (trained.planned_epochs, trained.best_epoch)
 
 

@@ -90,7 +90,7 @@ def test_the_scenario_catalogue() -> None:
 
 
 def test_a_catalogue_is_made_of_ids_where_there_is_none() -> None:
-    catalogue = catalogue_of(pl.DataFrame({"item_id": ["b", "a", "b"]}))
+    catalogue = clean_items(catalogue_of(pl.DataFrame({"item_id": ["b", "a", "b"]}))).kept
     assert catalogue["item_id"].to_list() == ["a", "b"]
     Items.validate(catalogue)
 

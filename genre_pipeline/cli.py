@@ -1,0 +1,243 @@
+"""The front door for the terminal: `genre …` parses, calls and prints. Nothing is computed here.
+
+Progress goes to standard error, results to standard output; with `--json` exactly one JSON object goes there. Exit 0 is
+done, 1 is a problem that the message names with its remedy, 2 is wrong usage.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from genre_pipeline import console
+from genre_pipeline.contracts.errors import GenreError
+
+if TYPE_CHECKING:
+    from genre_pipeline.config import GenreConfig
+    from genre_pipeline.project import Project
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="GENRE: personal recommendations from text, images and audio. Start with `genre demo`.",
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration file; GENRE_CONFIG or ./genre.yaml otherwise.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+DataOption = Annotated[Path, typer.Option("--data", help="Standard folder, or a MovieLens folder in any of its forms.")]
+
+
+@app.command(epilog="Example: `genre demo --movielens ~/ml-100k`")
+def demo(
+    movielens: Annotated[
+        Path | None, typer.Option(help="A GroupLens folder on this machine instead of the download.")
+    ] = None,
+    config: ConfigOption = None,
+    user: Annotated[str, typer.Option(help="Whose history and list to print.")] = "196",
+    again: Annotated[bool, typer.Option("--again", help="Run the night even if it is published already.")] = False,
+) -> None:
+    """Fetch the demo data, run its last night, show a user's list and how good the lists are."""
+    from genre_pipeline.defs.running import last_complete_day
+    from genre_pipeline.sources.demo import fetch_demo
+
+    project = _project(config)
+    fetch_demo(project.home / "demo", movielens_folder=movielens, report=console.say)
+    day = last_complete_day(project)
+    published = project.tables.current()
+    if published is None or published.day < day or again:
+        _run_night(project, day, ())
+    else:
+        console.say(f"{day} is published already as {published.run_id}; `--again` computes it afresh.")
+    console.show_demo(project, user, day.isoformat())
+
+
+@app.command(epilog="Example: `genre run --date 1998-04-21 --select item_statistics,user_statistics`")
+def run(
+    config: ConfigOption = None,
+    date_: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Day to compute; the last complete one otherwise."),
+    ] = None,
+    select: Annotated[str, typer.Option(help="Assets to materialise, separated by commas; all otherwise.")] = "",
+    json_: JsonOption = False,
+) -> None:
+    """The nightly job in this process: the same assets as the schedule, on the instance that the Dagster UI shows."""
+    from genre_pipeline.defs.running import last_complete_day
+
+    project = _project(config)
+    day = date_.date() if date_ is not None else last_complete_day(project)
+    outcome = _run_night(project, day, [name.strip() for name in select.split(",") if name.strip()])
+    published = project.tables.current()
+    if json_:
+        _print_json({"day": day.isoformat(), "dagster_run_id": outcome, "published": published and published.run_id})
+    else:
+        console.say(f"{day} done. Published: {published.run_id if published else 'nothing yet'}.")
+
+
+@app.command(epilog="Example: `genre evaluate --data ~/ml-100k --protocol leave-one-out --out report/`")
+def evaluate(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, recommendations.parquet and report.html.")],
+    config: ConfigOption = None,
+    protocol: Annotated[
+        Literal["time", "leave-one-out", "rolling"], typer.Option(help="How past and future are cut.")
+    ] = "time",
+    k: Annotated[int, typer.Option(min=1, help="Ranks that are judged.")] = 10,
+    step_days: Annotated[int, typer.Option(min=1, help="Protocol rolling: days between refits.")] = 7,
+    json_: JsonOption = False,
+) -> None:
+    """Honest offline evaluation: trains on the past only, ranks all items, chooses nothing on the test."""
+    from genre_pipeline.offline.dataset import prepare, source_of
+    from genre_pipeline.offline.evaluate import evaluate_dataset
+    from genre_pipeline.offline.writing import write_evaluation
+
+    settings = _config(config)
+    judged = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"k": k})})
+    with console.progress("texts") as progress:
+        prepared = prepare(source_of(data), judged, progress)
+    found = evaluate_dataset(prepared, judged, protocol=protocol, step_days=step_days, say=console.say)
+    write_evaluation(found, out)
+    if json_:
+        _print_json(found.result.to_json())
+    else:
+        console.show_evaluation(found.result)
+        console.say(f"Written to {out}: metrics.json, recommendations.parquet, report.html")
+
+
+@app.command(epilog="Example: `genre batch --data shop/ -k 20 --out lists.parquet`")
+def batch(
+    data: DataOption,
+    out: Annotated[Path, typer.Option(help="File to write, .csv or .parquet: user_id,item_id,rank,score.")],
+    config: ConfigOption = None,
+    users: Annotated[
+        Path | None, typer.Option(help="File with a column user_id, or one id a line; all otherwise.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of each list.")] = 10,
+    recommender: Annotated[str, typer.Option(help="One recommender by name instead of the hybrid.")] = "hybrid",
+    json_: JsonOption = False,
+) -> None:
+    """Train on everything in a data set and write each user's list of unseen items. Needs no Dagster."""
+    from genre_pipeline.offline.batch import batch_recommendations
+    from genre_pipeline.offline.dataset import prepare, source_of
+    from genre_pipeline.offline.writing import check_list_file, read_users, write_lists
+
+    settings = _config(config)
+    check_list_file(out)
+    asked = None if users is None else read_users(users)
+    with console.progress("texts") as progress:
+        prepared = prepare(source_of(data), settings, progress)
+    with console.progress("users") as progress:
+        lists = batch_recommendations(
+            prepared, settings, k=k, say=console.say, users=asked, recommender=recommender,
+            report=lambda done, total: progress("users", done, total),
+        )  # fmt: skip
+    write_lists(lists, out)
+    if json_:
+        _print_json({"users": lists["user_id"].n_unique(), "rows": lists.height, "out": str(out)})
+    else:
+        console.say(f"{lists['user_id'].n_unique():,} lists, {lists.height:,} rows: {out}")
+
+
+@app.command(epilog="Example: `genre recommend 196 -k 5 --json`")
+def recommend(
+    user: Annotated[str, typer.Argument(help="The user's id.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Items to show.")] = 10,
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """A user's published list, with reasons. A user without one gets the popular list, and is told so."""
+    from genre_pipeline.offline.lists import published_list
+
+    found = published_list(_project(config).tables, user, k)
+    if json_:
+        _print_json(found)
+    else:
+        console.show_list(found)
+
+
+@app.command(epilog="Example: `genre serve`, then open http://127.0.0.1:8000")
+def serve(config: ConfigOption = None) -> None:
+    """The real-time service and its page. Host and port: `serving.host`, `serving.port`, or GENRE_SERVING__PORT."""
+    from genre_pipeline.serving.wiring import build_service
+    from genre_pipeline.serving.wiring import serve as listen
+
+    project = _project(config)
+    service = build_service(
+        project.tables, project.features, project.partitions, project.config.serving,
+        histories=project.config.features.histories,
+    )  # fmt: skip
+    serving = project.config.serving
+    source = project.config.source
+    console.say(f"http://{serving.host}:{serving.port}  (page at /, API at /docs; Ctrl-C stops)")
+    listen(service, media_root=Path(source.path) if source is not None and source.path else None)
+
+
+@app.command(epilog="Example: `genre status --json`")
+def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """What is published, of which day, by which model, and how good it was."""
+    from genre_pipeline.offline.lists import published_state
+
+    found = published_state(_project(config).tables)
+    if json_:
+        _print_json(found)
+    else:
+        console.show_state(found)
+
+
+def main() -> None:
+    """Run the command line; named errors become a message and exit code 1."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _run_guarded(app)
+
+
+def _run_guarded(command: Callable[[], Any]) -> None:
+    try:
+        command()
+    except GenreError as error:
+        console.show_error(error)
+        sys.exit(1)
+
+
+def _config(path: Path | None) -> "GenreConfig":
+    from genre_pipeline.config import load_config
+
+    return load_config(path)
+
+
+def _project(path: Path | None) -> "Project":
+    from genre_pipeline.project import Project
+
+    if path is not None:
+        # The graph's definitions read the configuration for themselves.
+        os.environ["GENRE_CONFIG"] = str(path.absolute())
+    return Project(_config(path))
+
+
+def _run_night(project: "Project", day: date, select: list[str] | tuple[str, ...]) -> str:
+    from genre_pipeline.definitions import defs
+    from genre_pipeline.defs.running import run_night
+
+    console.say(f"The night of {day}")
+    outcome = run_night(defs, project, day, select=select)
+    if outcome.is_success:
+        return outcome.run_id
+    if outcome.error is not None:
+        raise outcome.error
+    raise GenreError(
+        f"The run {outcome.run_id} of {day} failed",
+        remedy="The lines above say where; `make ui` shows the whole log. What was published before stays.",
+        culprits=[*outcome.failed_steps, *outcome.failed_checks],
+    )
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")

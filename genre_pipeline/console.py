@@ -1,0 +1,124 @@
+"""What the terminal shows: progress and notes on standard error, tables and lists on standard output."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.columns import Columns
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from genre_pipeline.contracts.errors import GenreError
+
+if TYPE_CHECKING:
+    from genre_pipeline.evaluation.result import EvaluationResult
+    from genre_pipeline.project import Project
+
+_OUT = Console()
+_NOTES = Console(stderr=True, highlight=False)
+_HISTORY_ROWS = 10
+
+
+def say(line: str) -> None:
+    """A note about what is going on."""
+    _NOTES.print(escape(line))
+
+
+def show_error(error: GenreError) -> None:
+    """What is wrong and how to mend it."""
+    _NOTES.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", soft_wrap=True)
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar with count and time left for each thing that reports (name, done, total)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_NOTES, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        yield report
+
+
+def show_list(found: Mapping[str, Any]) -> None:
+    """A published list as a table."""
+    if found["source"] != "published":
+        say(f"User {found['user_id']} has no list of their own: these are the popular items.")
+    _OUT.print(_list_table(found, f"For user {found['user_id']}, as of {found['as_of']}"))
+
+
+def show_state(found: Mapping[str, Any]) -> None:
+    """What is published, a line each."""
+    for name, value in found.items():
+        _OUT.print(f"[bold]{name}[/]: {escape(str(value))}")
+
+
+def show_evaluation(result: "EvaluationResult") -> None:
+    """The table of recommenders, best first, with half the width of each 95 % interval."""
+    from genre_pipeline.evaluation.console import console_rows
+
+    rows = console_rows(result)
+    protocol = result.protocol
+    table = Table(
+        title=f"{protocol.data}: {protocol.name}, {protocol.users:,} users, {protocol.items:,} items",
+        title_justify="left",
+    )
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name == "recommender" else "right")
+    for row in rows:
+        table.add_row(*row.values(), style="bold" if row["recommender"] == result.champion else None)
+    _OUT.print(table)
+
+
+def show_demo(project: "Project", user: str, day: str) -> None:
+    """One user's past beside the list, the evaluation of the night, and where to look next."""
+    from genre_pipeline.offline.lists import night_evaluation, published_list, user_history
+
+    history = Table(title=f"What user {user} took last", title_justify="left")
+    history.add_column("title")
+    history.add_column("value", justify="right")
+    for row in user_history(project, user, day, _HISTORY_ROWS):
+        history.add_row(escape(str(row["title"])), "" if row["value"] is None else f"{row['value']:g}")
+    found = published_list(project.tables, user, _HISTORY_ROWS)
+    _OUT.print(Columns([history, _list_table(found, f"What GENRE recommends, as of {found['as_of'][:10]}")]))
+    metrics = night_evaluation(project, day)
+    table = Table(
+        title=f"How good the lists are (cut {metrics['cut'][:10]}, {metrics['users']} users, k = {metrics['k']})",
+        title_justify="left",
+    )
+    for name in metrics["rows"][0]:
+        table.add_column(name, justify="left" if name == "recommender" else "right")
+    for row in metrics["rows"]:
+        table.add_row(*row.values(), style="bold" if row["recommender"] == "hybrid" else None)
+    _OUT.print(table)
+    _OUT.print(Panel(_next_steps(project, day, user), title="Where to look next", title_align="left"))
+
+
+def _list_table(found: Mapping[str, Any], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in ("#", "title", "score", "why"):
+        table.add_column(name, justify="right" if name in ("#", "score") else "left")
+    for row in found["recommendations"]:
+        why = "; ".join(row["reasons"])
+        table.add_row(str(row["rank"]), escape(row["title"] or row["item_id"]), f"{row['score']:.3f}", escape(why))
+    return table
+
+
+def _next_steps(project: "Project", day: str, user: str) -> str:
+    report = project.home / "reports" / day / "report.html"
+    return "\n".join(
+        [
+            f"[bold]{report}[/]  the evaluation, with intervals and segments",
+            "[bold]make ui[/]  the graph that made it, in Dagster: http://127.0.0.1:3000",
+            "[bold]make serve[/]  the real-time service and its page: http://127.0.0.1:8000",
+            f"[bold]genre recommend {escape(user)} --json[/]  the same list for an application",
+            f"[bold]{project.home / 'genre.db'}[/]  the tables, for plain SQL on the view current_recommendations",
+        ]
+    )

@@ -1,0 +1,17 @@
+"""The front door for Dagster: everything in `defs/`, and the one project that all of it works in."""
+
+import dagster as dg
+
+from genre_pipeline.defs import evaluation, features, jobs, output, preprocessing, recommenders, training
+from genre_pipeline.defs.console import console_logger
+from genre_pipeline.defs.resources import ProjectResource
+
+ROOMS = (preprocessing, features, training, recommenders, evaluation, output)
+
+defs = dg.Definitions(
+    assets=[asset for room in ROOMS for asset in room.ASSETS],
+    jobs=jobs.JOBS,
+    schedules=jobs.SCHEDULES,
+    resources={"project": ProjectResource()},
+    loggers={"console": console_logger},
+)

@@ -1,0 +1,62 @@
+"""Live progress of a run on a terminal: a line when a step ends, with its seconds, and what it says meanwhile."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import dagster as dg
+
+_SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "ASSET_CHECK_EVALUATION"}
+
+
+class ConsoleHandler(logging.Handler):
+    """Turns Dagster's structured records into lines a person reads."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for the end of a step, a failed check, or what an asset says; nothing for Dagster's own talk."""
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        line = self._told(record, meta) if event is None else self._event(event)
+        if line:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    def _told(self, record: logging.LogRecord, meta: dict[str, Any]) -> str | None:
+        is_ours = meta.get("step_key") and record.levelno >= logging.INFO
+        return f"      {meta['orig_message']}" if is_ours else None
+
+    def _event(self, event: dg.DagsterEvent) -> str | None:
+        kind, step = event.event_type_value, event.step_key or ""
+        if kind not in _SHOWN:
+            return None
+        if kind == "STEP_START":
+            self._started[step] = time.monotonic()
+            return f"  …   {step}"
+        if kind == "ASSET_CHECK_EVALUATION":
+            check = event.asset_check_evaluation_data
+            return None if check.passed else f"  ✗   check {check.check_name} failed"
+        seconds = time.monotonic() - self._started.get(step, time.monotonic())
+        if kind == "STEP_FAILURE":
+            return f"  ✗   {step}  {seconds:.1f} s\n{_why(event)}"
+        return f"  ✓   {step}  {seconds:.1f} s"
+
+
+def _why(event: dg.DagsterEvent) -> str:
+    """The innermost cause and where it was raised; the UI has the whole chain."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return "" if error is None else f"      {error.message.strip()}\n{''.join(error.stack[-2:])}".rstrip()
+
+
+@dg.logger(description="Steps, seconds and progress on standard error.")
+def console_logger(context: dg.InitLoggerContext) -> logging.Logger:
+    """A logger with the one handler above, chosen by run configuration; the UI keeps Dagster's own."""
+    logger = logging.Logger("genre.console", logging.DEBUG)
+    logger.addHandler(ConsoleHandler())
+    return logger

@@ -1,0 +1,98 @@
+"""What every asset has in common: how it is declared, and what it tells of what it made."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import dataframely as dy
+import polars as pl
+
+from genre_pipeline.adapters.partitions import Manifest
+from genre_pipeline.defs.partitions import ALL_DAYS_BEFORE, DAILY, SAME_DAY
+
+Result = dg.MaterializeResult  # type: ignore[type-arg]
+OWNERS = ("team:data",)
+_SAMPLE_ROWS = 5
+_CELL = 60
+
+
+def daily_asset(
+    *,
+    group: str,
+    same_day: Sequence[str] = (),
+    all_days: Sequence[str] = (),
+    checks: Sequence[str] = (),
+    **more: Any,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """An asset with a partition a day; its docstring is what the UI shows. `same_day` and `all_days` name what it reads, and which days of it.
+
+    `checks` are claims, `<asset>_<claim>`; they run with the asset, and a failed one stops what comes after it.
+    """
+    mapped = [dg.AssetDep(name, partition_mapping=SAME_DAY) for name in same_day]
+    mapped += [dg.AssetDep(name, partition_mapping=ALL_DAYS_BEFORE) for name in all_days]
+
+    def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        name = function.__name__
+        specs = [
+            dg.AssetCheckSpec(f"{name}_{claim}", asset=name, blocking=True, partitions_def=DAILY) for claim in checks
+        ]
+        return dg.asset(
+            group_name=group,
+            partitions_def=DAILY,
+            deps=[*mapped, *more.pop("deps", [])],
+            check_specs=specs,
+            owners=list(OWNERS),
+            **more,
+        )(function)
+
+    return declare
+
+
+def result(
+    frame: pl.DataFrame,
+    manifest: Manifest | None = None,
+    *,
+    checks: Sequence[dg.AssetCheckResult] = (),
+    **metadata: Any,
+) -> Result:
+    """Row count, columns, a sample of rows and the manifest's fingerprint, beside what the asset itself tells."""
+    told: dict[str, Any] = {
+        "dagster/row_count": frame.height,
+        "dagster/column_schema": _columns(frame.schema),
+        "sample": dg.MetadataValue.md(sample_table(frame)),
+    }
+    if manifest is not None:
+        told["manifest"] = manifest.fingerprint
+        told["decisions"] = dg.MetadataValue.json(json.loads(json.dumps(dict(manifest.decisions))))
+    version = None if manifest is None else dg.DataVersion(manifest.fingerprint)
+    return dg.MaterializeResult(metadata={**told, **metadata}, check_results=list(checks), data_version=version)
+
+
+def passed(asset: str, claim: str, is_true: bool, **facts: Any) -> dg.AssetCheckResult:
+    """One claim, and the facts that it was judged by."""
+    return dg.AssetCheckResult(passed=bool(is_true), check_name=f"{asset}_{claim}", asset_key=asset, metadata=facts)
+
+
+def keeps_contract(asset: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> dg.AssetCheckResult:
+    """Every row keeps every rule of the table's schema; the failures are counted by rule."""
+    _, failure = schema.filter(frame.select(schema.column_names()))
+    counts: Mapping[str, int] = failure.counts()
+    return passed(asset, "keeps_its_contract", not counts, rows=frame.height, broken_rules=json.dumps(dict(counts)))
+
+
+def sample_table(frame: pl.DataFrame, rows: int = _SAMPLE_ROWS) -> str:
+    """The first rows as a Markdown table; long cells are cut."""
+    head = frame.head(rows)
+    lines = [f"| {' | '.join(head.columns)} |", f"|{' --- |' * len(head.columns)}"]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in head.iter_rows()]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    return text if len(text) <= _CELL else f"{text[:_CELL]}…"
+
+
+def _columns(schema: pl.Schema) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()])

@@ -1,0 +1,103 @@
+"""The last step: what passed goes into the tables that applications read, by flipping one pointer."""
+
+import hashlib
+from datetime import UTC, date, datetime
+from importlib.metadata import version as package_version
+
+import dagster as dg
+import polars as pl
+
+from genre_pipeline.adapters.table_records import RunRecord
+from genre_pipeline.contracts.columns import USER_ID
+from genre_pipeline.contracts.errors import PublishRefusedError
+from genre_pipeline.contracts.names import (
+    CHAMPION,
+    EVALUATION,
+    ITEMS,
+    ONLINE_FEATURES,
+    POPULAR_ITEMS,
+    PUBLICATION,
+    RECOMMENDATIONS,
+    REJECTED_ROWS,
+    SIMILAR_ITEMS,
+)
+from genre_pipeline.defs.evaluation import ndcg_of
+from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
+from genre_pipeline.project import Project
+
+GROUP = "output"
+_LISTS = (RECOMMENDATIONS, SIMILAR_ITEMS, POPULAR_ITEMS, ITEMS)
+
+
+@daily_asset(
+    group=GROUP,
+    same_day=[*_LISTS, EVALUATION, ONLINE_FEATURES, REJECTED_ROWS],
+    checks=["is_live_or_newer"],
+    retry_policy=None,
+)
+def publication(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """The published tables: recommendations, similar and popular items of the newest day. The pointer moves in one
+    transaction after the rows are verified, and never back to an older day.
+    """
+    day = context.partition_key
+    metrics = verified_metrics(project, day)
+    lists, similar, popular, items = (project.partitions.read(table, day) for table in _LISTS)
+    run = _record(project, day, metrics)
+    expected = project.tables.stage(run, lists, similar, popular, items)
+    published = project.tables.publish(run.run_id, expected=expected)
+    frame = pl.DataFrame({"run_id": [run.run_id], "day": [day], "users": [expected.users], "rows": [expected.rows]})
+    live = project.tables.current()
+    check = passed(
+        PUBLICATION,
+        "is_live_or_newer",
+        live is not None and live.day.isoformat() >= day,
+        live=str(live and live.run_id),
+    )
+    return result(frame, checks=[check], moved=published.moved, reason=published.reason or "newest day")
+
+
+def verified_metrics(project: Project, day: str) -> dict[str, float]:
+    """nDCG by recommender of the day. Checks hold only within one run, so publishing looks again for itself.
+
+    Raises `PublishRefusedError` where the hybrid does not beat popularity, or users are left without a list.
+    """
+    metrics = project.partitions.read(EVALUATION, day)
+    ours, floor = ndcg_of(metrics, "hybrid"), ndcg_of(metrics, "popularity")
+    if not ours > floor:
+        raise PublishRefusedError(
+            f"On {day} the hybrid's nDCG {ours:.4f} does not beat popularity's {floor:.4f}",
+            remedy="Read the evaluation report of that day; what was published before stays.",
+        )
+    lists = project.partitions.read(RECOMMENDATIONS, day)
+    if lists.is_empty() or lists[USER_ID].null_count():
+        raise PublishRefusedError(f"{day} has no recommendations", remedy="Materialise `recommendations` again.")
+    rows = metrics.filter(metric="ndcg")
+    return dict(zip(rows["recommender"].to_list(), rows["value"].to_list(), strict=True))
+
+
+def _record(project: Project, day: str, metrics: dict[str, float]) -> RunRecord:
+    from genre_pipeline.adapters.bulk_load import run_id_for
+
+    made_of = {table: project.partitions.manifest(table, day).fingerprint for table in (*_LISTS, EVALUATION)}
+    fingerprint = hashlib.sha256("".join(made_of.values()).encode()).hexdigest()
+    decisions = dict(project.partitions.manifest(RECOMMENDATIONS, day).decisions)
+    return RunRecord(
+        run_id=run_id_for(date.fromisoformat(day), fingerprint),
+        day=date.fromisoformat(day),
+        created_at=datetime.now(UTC),
+        model_version=_model_version(project, day),
+        code_version=package_version("genre-pipeline"),
+        decisions={**decisions, "manifests": made_of},
+        metrics=metrics,
+    )
+
+
+def _model_version(project: Project, day: str) -> str:
+    if "sequential" not in project.config.recommenders.enabled:
+        return "none"
+    model_day = project.partitions.read(CHAMPION, day)["model_day"][0]
+    sha256 = project.partitions.manifest(CHAMPION, day).decisions["sha256"]
+    return f"sequence_model {model_day} {sha256[:12]}"
+
+
+ASSETS = [publication]

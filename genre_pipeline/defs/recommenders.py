@@ -1,0 +1,145 @@
+"""Settings chosen on validation, and the lists of each day: users' recommendations, similar items, popular items."""
+
+import dagster as dg
+import polars as pl
+
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
+from genre_pipeline.contracts.names import (
+    CHAMPION,
+    HYBRID_SETTINGS,
+    INTERACTIONS,
+    ITEM_TEXT_VECTORS,
+    ITEMS,
+    POPULAR_ITEMS,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+    USERS,
+)
+from genre_pipeline.contracts.tables import PopularItems, Recommendations, SimilarItems
+from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
+from genre_pipeline.defs.night import everything_known, load_night, sayer
+from genre_pipeline.defs.training import FINAL, VALIDATED, champion_recommender
+from genre_pipeline.features.nearest import similar_items as nearest_items
+from genre_pipeline.features.nearest import similar_items_table
+from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.project import Project
+from genre_pipeline.recommenders.base import Recommender, recommend
+from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.popularity import PopularityConfig, popular_lists, popularity
+from genre_pipeline.recommenders.reasons import with_reasons
+from genre_pipeline.recommenders.suite import HYBRID, Tuned, fit_suite, popular_scores, tune
+from genre_pipeline.training.splits import split_by_time
+
+GROUP = "recommenders"
+_INPUTS = [ITEMS, USERS, ITEM_TEXT_VECTORS]
+
+
+@daily_asset(
+    group=GROUP,
+    same_day=[*_INPUTS, CHAMPION],
+    all_days=[INTERACTIONS],
+)
+def hybrid_settings(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """Each recommender's settings and the hybrid's weights by history length, chosen on the last fifth of the day's
+    past.
+    """
+    day, config = context.partition_key, project.config
+    night = load_night(project, day)
+    split = split_by_time(night.data.interactions)
+    past = training_set(night, split, config, only_known_items=True)
+    ready = _network(project, day, VALIDATED, past)
+    tuned = tune(past, split.truth, config.recommenders, seed=config.seed, say=sayer(context), ready=ready)
+    frame = tuned.validation.drop("seconds")
+    manifest = project.partitions.write(HYBRID_SETTINGS, day, frame, decisions=tuned.to_json())
+    return result(frame, manifest)
+
+
+@daily_asset(
+    group=GROUP,
+    same_day=[*_INPUTS, HYBRID_SETTINGS],
+    all_days=[INTERACTIONS],
+    checks=["keep_their_contract", "hold_nothing_seen", "reach_users"],
+)
+def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """Every user's list as of the day's end: the best unseen, available items, with score and reasons."""
+    day, config = context.partition_key, project.config
+    night = load_night(project, day)
+    data = everything_known(project, night, day)
+    tuned = _tuned(project, day)
+    say = sayer(context)
+    parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))
+    asked = _all_users(night)
+    lists = recommend(
+        parts[HYBRID], data, asked, k=config.publishing.k, cold_users="popular", popular=popular_scores(parts)
+    )
+    hybrid = parts[HYBRID]
+    assert isinstance(hybrid, HybridRecommender)
+    frame = with_reasons(lists, hybrid, data, night.data.items, config.reasons)
+    manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=tuned.to_json())
+    return result(frame, manifest, checks=_list_checks(frame, night, asked, config.publishing.min_users_share))
+
+
+@daily_asset(
+    group=GROUP,
+    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS],
+    all_days=[INTERACTIONS],
+    checks=["keeps_its_contract"],
+)
+def similar_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """Nearest items of each item, by the cosine of their text vectors, among those that may be shown."""
+    day = context.partition_key
+    data = everything_known(project, load_night(project, day), day)
+    vectors = data.item_vectors[project.config.reasons.vectors]
+    where, scores = nearest_items(vectors, data.is_candidate, project.config.publishing.similar_k)
+    frame = similar_items_table(data.item_ids, where, scores)
+    manifest = project.partitions.write(SIMILAR_ITEMS, day, frame)
+    return result(frame, manifest, checks=[keeps_contract(SIMILAR_ITEMS, frame, SimilarItems)])
+
+
+@daily_asset(
+    group=GROUP,
+    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS, HYBRID_SETTINGS],
+    all_days=[INTERACTIONS],
+    checks=["keeps_its_contract"],
+)
+def popular_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """The most popular items as of the day's end, overall and in each category."""
+    day = context.partition_key
+    night = load_night(project, day)
+    data = everything_known(project, night, day)
+    settings = _tuned(project, day).settings["popularity"]
+    assert isinstance(settings, PopularityConfig)
+    frame = popular_lists(popularity(data, settings), data, night.data.items, k=project.config.publishing.popular_k)
+    manifest = project.partitions.write(POPULAR_ITEMS, day, frame, decisions=settings.model_dump())
+    return result(frame, manifest, checks=[keeps_contract(POPULAR_ITEMS, frame, PopularItems)])
+
+
+def _network(project: Project, day: str, bundle: str, data: TrainingSet) -> dict[str, Recommender]:
+    if "sequential" not in project.config.recommenders.enabled:
+        return {}
+    return {"sequential": champion_recommender(project, day, bundle, data)}
+
+
+def _tuned(project: Project, day: str) -> Tuned:
+    return Tuned.from_json(project.partitions.verify(HYBRID_SETTINGS, day).decisions)
+
+
+def _all_users(night: Prepared) -> pl.Series:
+    known = [night.data.interactions[USER_ID]]
+    listed = [] if night.data.users is None else [night.data.users[USER_ID]]
+    return pl.concat([*known, *listed]).unique().sort()
+
+
+def _list_checks(frame: pl.DataFrame, night: Prepared, asked: pl.Series, least: float) -> list[dg.AssetCheckResult]:
+    seen = frame.join(night.data.interactions, on=[USER_ID, ITEM_ID], how="semi").height
+    share = frame[USER_ID].n_unique() / max(len(asked), 1)
+    contract = keeps_contract(RECOMMENDATIONS, frame, Recommendations)
+    return [
+        passed(RECOMMENDATIONS, "keep_their_contract", contract.passed, rows=frame.height),
+        passed(RECOMMENDATIONS, "hold_nothing_seen", seen == 0, rows_seen_before=seen),
+        passed(RECOMMENDATIONS, "reach_users", share >= least, share=share, least=least),
+    ]
+
+
+ASSETS = [hybrid_settings, recommendations, similar_items, popular_items]

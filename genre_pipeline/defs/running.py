@@ -1,0 +1,125 @@
+"""Running the graph from a terminal, in this process, on the same instance that the Dagster UI shows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from genre_pipeline.contracts.errors import ConfigError, GenreError
+from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, USER_HISTORIES, USER_STATISTICS
+from genre_pipeline.project import Project
+
+_LOGGING = {"loggers": {"console": {"config": {}}}}
+_EVENING_BEFORE = (ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES)
+_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run in this process came to."""
+
+    run_id: str
+    is_success: bool
+    failed_steps: tuple[str, ...]
+    failed_checks: tuple[str, ...]
+    error: GenreError | None
+    """The named error that stopped it, where there was one."""
+
+
+def run_night(defs: dg.Definitions, project: Project, day: date, *, select: Sequence[str] = ()) -> RunOutcome:
+    """The nightly job of `day`, or only the selected assets of it; days before it that were never read come first."""
+    with dagster_instance(project) as instance:
+        if not select:
+            filled = _fill_history(defs, project, day, instance)
+            if filled is not None and not filled.is_success:
+                return filled
+        return _run(defs, "nightly", instance, select=select, partition_key=day.isoformat())
+
+
+def last_complete_day(project: Project) -> date:
+    """The configured last day, or the day that ended last."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    end = project.config.days.end
+    return min(end, yesterday) if end is not None else yesterday
+
+
+def dagster_instance(project: Project) -> dg.DagsterInstance:
+    """DAGSTER_HOME's instance; without one, that of the `dagster.yaml` here; without either, one under the home."""
+    if "DAGSTER_HOME" not in os.environ:
+        here = Path.cwd()
+        home = here if (here / "dagster.yaml").is_file() else project.home / "dagster"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["DAGSTER_HOME"] = str(home)
+    # The instance reads these two from the environment alone, so what genre.yaml says must stand there.
+    os.environ.setdefault("GENRE_HOME", str(project.home))
+    if project.config.database_url is not None:
+        os.environ.setdefault("GENRE_DATABASE_URL", project.config.database_url.get_secret_value())
+    project.home.mkdir(parents=True, exist_ok=True)
+    return dg.DagsterInstance.get()
+
+
+def _fill_history(defs: dg.Definitions, project: Project, day: date, instance: dg.DagsterInstance) -> RunOutcome | None:
+    first = project.config.days.start
+    present = set(project.partitions.keys(INTERACTIONS))
+    missing = [key for key in _days(first, day) if key not in present]
+    if missing:
+        outcome = _run(defs, "history", instance, tags={_RANGE_START: missing[0], _RANGE_END: missing[-1]})
+        if not outcome.is_success:
+            return outcome
+    before = (day - timedelta(days=1)).isoformat()
+    if day > first and not all(project.partitions.has(table, before) for table in _EVENING_BEFORE):
+        return _run(defs, "nightly", instance, select=_EVENING_BEFORE, partition_key=before)
+    return None
+
+
+def _run(
+    defs: dg.Definitions,
+    job: str,
+    instance: dg.DagsterInstance,
+    *,
+    select: Sequence[str] = (),
+    partition_key: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> RunOutcome:
+    known = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
+    unknown = [name for name in select if name not in known]
+    if unknown:
+        raise ConfigError(
+            "There is no such asset", remedy=f"Choose among: {', '.join(sorted(known))}.", culprits=unknown
+        )
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=partition_key,
+        tags=tags,
+        run_config=_LOGGING,
+        raise_on_error=False,
+        asset_selection=[dg.AssetKey(name) for name in select] or None,
+    )
+    failures = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    checks = [check.check_name for check in result.get_asset_check_evaluations() if not check.passed]
+    return RunOutcome(
+        result.run_id,
+        result.success,
+        tuple(event.step_key or "" for event in failures),
+        tuple(checks),
+        next((error for error in map(_named_error, failures) if error is not None), None),
+    )
+
+
+def _named_error(event: dg.DagsterEvent) -> GenreError | None:
+    """The problem and remedy as the asset raised them; Dagster keeps errors as text."""
+    error = event.step_failure_data.error
+    while error is not None:
+        if error.cls_name is not None and error.cls_name.endswith("Error") and "genre_pipeline" in "".join(error.stack):
+            name, _, message = error.message.strip().partition(": ")
+            if name.startswith("genre_pipeline.contracts.errors."):
+                return GenreError(message.rstrip("."), remedy=f"({name.rsplit('.', 1)[-1]} in {event.step_key})")
+        error = error.cause
+    return None
+
+
+def _days(first: date, last: date) -> list[str]:
+    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]

@@ -1,0 +1,1 @@
+"""The commands that run without Dagster, on any data set: they compose the same core functions as the assets."""
