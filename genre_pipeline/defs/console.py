@@ -54,9 +54,11 @@ def _why(event: dg.DagsterEvent) -> str:
     return "" if error is None else f"      {error.message.strip()}\n{''.join(error.stack[-2:])}".rstrip()
 
 
-@dg.logger(description="Steps, seconds and progress on standard error.")
-def console_logger(context: dg.InitLoggerContext) -> logging.Logger:
-    """A logger with the one handler above, chosen by run configuration; the UI keeps Dagster's own."""
+def _console_logger(context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("genre.console", logging.DEBUG)
     logger.addHandler(ConsoleHandler())
     return logger
+
+
+console_logger = dg.LoggerDefinition(_console_logger, description="Steps, seconds and progress on standard error.")
+"""Chosen by run configuration; the UI keeps Dagster's own."""

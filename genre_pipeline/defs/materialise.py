@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import dataframely as dy
@@ -11,7 +11,12 @@ import polars as pl
 from genre_pipeline.adapters.partitions import Manifest
 from genre_pipeline.defs.partitions import ALL_DAYS_BEFORE, DAILY, SAME_DAY
 
-Result = dg.MaterializeResult  # type: ignore[type-arg]
+if TYPE_CHECKING:
+    Result = dg.MaterializeResult[Any]
+else:
+    # Dagster reads the annotation at run time, and knows the bare class only.
+    Result = dg.MaterializeResult
+
 OWNERS = ("team:data",)
 _SAMPLE_ROWS = 5
 _CELL = 60
@@ -25,8 +30,9 @@ def daily_asset(
     checks: Sequence[str] = (),
     **more: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """An asset with a partition a day; its docstring is what the UI shows. `same_day` and `all_days` name what it reads, and which days of it.
+    """An asset with a partition a day; its docstring is what the UI shows.
 
+    `same_day` and `all_days` name what it reads: of its own day, or of every day up to it.
     `checks` are claims, `<asset>_<claim>`; they run with the asset, and a failed one stops what comes after it.
     """
     mapped = [dg.AssetDep(name, partition_mapping=SAME_DAY) for name in same_day]
@@ -37,7 +43,7 @@ def daily_asset(
         specs = [
             dg.AssetCheckSpec(f"{name}_{claim}", asset=name, blocking=True, partitions_def=DAILY) for claim in checks
         ]
-        return dg.asset(
+        declared: dg.AssetsDefinition = dg.asset(
             group_name=group,
             partitions_def=DAILY,
             deps=[*mapped, *more.pop("deps", [])],
@@ -45,6 +51,7 @@ def daily_asset(
             owners=list(OWNERS),
             **more,
         )(function)
+        return declared
 
     return declare
 

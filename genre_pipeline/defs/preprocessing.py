@@ -5,7 +5,8 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from genre_pipeline.contracts.columns import PUBLISHED_AT
+from genre_pipeline.adapters.partitions import Manifest
+from genre_pipeline.contracts.columns import ITEM_ID, PUBLISHED_AT
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEMS, REJECTED_ROWS, USERS
 from genre_pipeline.contracts.tables import Interactions, Items, RejectedRows, Users
@@ -52,15 +53,20 @@ def interactions(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pr
 
 @daily_asset(
     group=GROUP,
+    all_days=[INTERACTIONS],
     checks=["keeps_its_contract"],
 )
 def items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
-    """The catalogue as of one day: text, categories, media and availability of every item published by then."""
-    raw = project.read_source()
-    cleaned = clean_items(raw.items.collect()) if raw.items is not None else _catalogue_from_interactions(project)
-    published = pl.col(PUBLISHED_AT).is_null() | (pl.col(PUBLISHED_AT) < as_of(context.partition_key))
-    kept = cleaned.kept.filter(published)
-    manifest = _keep(project, ITEMS, context.partition_key, Cleaned(kept, cleaned.rejected, cleaned.counts))
+    """The catalogue as of one day: text, categories, media and availability of every item that was published by then,
+    or that somebody had already interacted with.
+    """
+    day = context.partition_key
+    taken = project.partitions.scan(INTERACTIONS, until=day).select(ITEM_ID).unique().collect()
+    raw = project.read_source().items
+    cleaned = clean_items(catalogue_of(taken) if raw is None else raw.collect())
+    published = pl.col(PUBLISHED_AT).is_null() | (pl.col(PUBLISHED_AT) < as_of(day))
+    kept = cleaned.kept.filter(published | pl.col(ITEM_ID).is_in(taken[ITEM_ID].implode()))
+    manifest = _keep(project, ITEMS, day, Cleaned(kept, cleaned.rejected, cleaned.counts))
     return result(kept, manifest, checks=[keeps_contract(ITEMS, kept, Items)])
 
 
@@ -95,15 +101,11 @@ def rejected_rows(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     )
 
 
-def _keep(project: Project, table: str, day: str, cleaned: Cleaned):  # type: ignore[no-untyped-def]
+def _keep(project: Project, table: str, day: str, cleaned: Cleaned) -> Manifest:
     """Quarantine first, so that a run that stops over its rejected share has still kept the rows and the reasons."""
     project.partitions.write(REJECTED_ROWS, f"{day}.{table}", cleaned.rejected)
     check_rejected_share(table, cleaned, project.config.preprocessing)
     return project.partitions.write(table, day, cleaned.kept, decisions=vars(cleaned.counts))
-
-
-def _catalogue_from_interactions(project: Project) -> Cleaned:
-    return clean_items(catalogue_of(project.partitions.scan(INTERACTIONS).collect()))
 
 
 ASSETS = [interactions, items, users, rejected_rows]

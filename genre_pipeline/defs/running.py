@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -12,7 +13,7 @@ from genre_pipeline.contracts.errors import ConfigError, GenreError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, USER_HISTORIES, USER_STATISTICS
 from genre_pipeline.project import Project
 
-_LOGGING = {"loggers": {"console": {"config": {}}}}
+_LOGGING: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
 _EVENING_BEFORE = (ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES)
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
