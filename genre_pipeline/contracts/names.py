@@ -4,6 +4,7 @@ INTERACTIONS = "interactions"
 ITEMS = "items"
 USERS = "users"
 REJECTED_ROWS = "rejected_rows"
+REJECTED_MEDIA = "rejected_media"
 
 ITEM_TEXTS = "item_texts"
 ITEM_BAG_OF_WORDS = "item_bag_of_words"
