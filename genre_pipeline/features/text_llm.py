@@ -16,7 +16,8 @@ from pydantic import Field
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.features.extractor import Report, TextExtractor
-from genre_pipeline.models.bert import EncoderFiles, load_encoder, locate_encoder
+from genre_pipeline.models.bert import load_encoder, locate_encoder
+from genre_pipeline.models.model_files import ModelFiles
 
 
 class LlmTextConfig(Settings):
@@ -105,7 +106,7 @@ class LlmText(TextExtractor):
         return np.asarray(unit.cpu().numpy(), dtype=np.float32)
 
     @cached_property
-    def _files(self) -> EncoderFiles:
+    def _files(self) -> ModelFiles:
         return locate_encoder(self.config.source, weights_sha256=self.config.weights_sha256, offline=self._offline)
 
     @cached_property

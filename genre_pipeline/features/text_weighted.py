@@ -18,7 +18,8 @@ from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.features.extractor import Report, TextExtractor, not_fitted
 from genre_pipeline.features.similarity import l2_normalise
 from genre_pipeline.features.text_tfidf import Weighting, tfidf_weights
-from genre_pipeline.models.bert import EncoderFiles, load_tokenizer, load_word_embeddings, locate_encoder
+from genre_pipeline.models.bert import load_tokenizer, load_word_embeddings, locate_encoder
+from genre_pipeline.models.model_files import ModelFiles
 
 _ROWS_AT_ONCE = 4096
 
@@ -107,7 +108,7 @@ class WeightedText(TextExtractor):
         return sparse.csr_matrix((cells["count"].to_numpy(), where), shape=(len(texts), len(self._embeddings)))
 
     @cached_property
-    def _files(self) -> EncoderFiles:
+    def _files(self) -> ModelFiles:
         return locate_encoder(self.config.source, weights_sha256=self.config.weights_sha256, offline=self._offline)
 
     @cached_property

