@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
@@ -26,6 +27,7 @@ from genre_pipeline.sources.dataset import SourceConfig
 from genre_pipeline.training.promotion import PromotionConfig
 
 CONFIG_FILE = "genre.yaml"
+MLFLOW_SCHEMA = "mlflow"
 ENV_PREFIX = "GENRE_"
 _OTHER_VARIABLES = {"GENRE_CONFIG", "GENRE_TEST_DATA"}
 
@@ -111,8 +113,9 @@ class GenreConfig(BaseSettings):
 
     @property
     def tracking_url(self) -> str:
-        """SQLAlchemy URL of MLflow's backend."""
-        return self._database("mlflow/mlflow.db")
+        """SQLAlchemy URL of MLflow's backend: a file, or a schema of its own in the one database."""
+        url = self._database("mlflow/mlflow.db")
+        return url if url.startswith("sqlite") else url_in_schema(url, MLFLOW_SCHEMA)
 
     def _database(self, file: str) -> str:
         if self.database_url is not None:

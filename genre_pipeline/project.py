@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genre_pipeline.adapters.partitions import PartitionStore
-from genre_pipeline.config import GenreConfig
+from genre_pipeline.adapters.postgres_schemas import ensure_schema
+from genre_pipeline.config import MLFLOW_SCHEMA, GenreConfig
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.sources.dataset import RawDataset, read_dataset
@@ -73,7 +74,10 @@ class Project:
         from genre_pipeline.adapters.model_registry import ModelRegistry
 
         (self.home / "mlflow").mkdir(parents=True, exist_ok=True)
-        return ModelRegistry(self.config.tracking_url, self.home / "mlflow" / "artifacts")
+        url = self.config.tracking_url
+        if not url.startswith("sqlite"):
+            ensure_schema(url, MLFLOW_SCHEMA)
+        return ModelRegistry(url, self.home / "mlflow" / "artifacts")
 
     def read_source(self) -> RawDataset:
         """The raw tables. Raises `ConfigError` where no source is configured."""

@@ -17,13 +17,8 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
-from genre_pipeline.contracts.errors import ConfigError
-
 DAGSTER_SCHEMA = "dagster"
-"""Dagster's own schema: it, MLflow and our tables all have `runs` and `alembic_version`, which cannot be shared."""
-
-_SCHEMA_LOCK = 7_305_411_906
-"""Any constant of our own: the advisory lock under which the schema is made."""
+"""Where Dagster's tables lie in the one PostgreSQL database."""
 
 
 class GenreStorage(DagsterStorage, ConfigurableClass):
@@ -77,30 +72,19 @@ def dagster_folder() -> Path:
 
 
 def dagster_database_url(url: str) -> str:
-    """The URL as dagster-postgres needs it: driver psycopg2 by name, and Dagster's schema first in the search path.
+    """The URL as dagster-postgres needs it, in Dagster's own schema."""
+    from genre_pipeline.adapters.postgres_schemas import url_in_schema
 
-    Without a driver name the meaning of `postgresql://` depends on SQLAlchemy's version (2.1 changed it).
-    """
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise _not_usable("what is set is no URL") from error
-    if parsed.drivername.partition("+")[0] not in {"postgresql", "postgres"}:
-        raise _not_usable(f"{parsed.drivername} is neither postgresql nor sqlite")
-    given = parsed.query.get("options", ())
-    options = " ".join([*([given] if isinstance(given, str) else given), f"-csearch_path={DAGSTER_SCHEMA}"])
-    wanted = parsed.set(drivername="postgresql+psycopg2").update_query_dict({"options": options})
-    return wanted.render_as_string(hide_password=False)
+    return url_in_schema(url, DAGSTER_SCHEMA)
 
 
 def _postgres(url: str, inst_data: ConfigurableClassData | None) -> DagsterStorage:
     from dagster_postgres.storage import DagsterPostgresStorage
 
+    from genre_pipeline.adapters.postgres_schemas import ensure_schema
+
     wanted = dagster_database_url(url)
-    _ensure_schema(wanted)
+    ensure_schema(wanted, DAGSTER_SCHEMA)
     storage: DagsterStorage = DagsterPostgresStorage(postgres_url=wanted, inst_data=inst_data)
     return storage
 
@@ -109,26 +93,3 @@ def _sqlite(inst_data: ConfigurableClassData | None) -> DagsterStorage:
     from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
     return DagsterSqliteStorage.from_local(str(dagster_folder()), inst_data)
-
-
-def _ensure_schema(url: str) -> None:
-    """Make Dagster's schema once. Several processes start together: the lock lets one of them make it."""
-    from sqlalchemy import create_engine, func, select
-    from sqlalchemy.pool import NullPool
-    from sqlalchemy.schema import CreateSchema
-
-    there = select(func.to_regnamespace(DAGSTER_SCHEMA).is_not(None))
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        # Looked for first: CREATE SCHEMA asks for a privilege, even where IF NOT EXISTS has nothing to do.
-        if not connection.scalar(there):
-            connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-            connection.execute(CreateSchema(DAGSTER_SCHEMA, if_not_exists=True))
-
-
-def _not_usable(why: str) -> ConfigError:
-    # The URL itself stays out of the message: it holds a password.
-    return ConfigError(
-        f"GENRE_DATABASE_URL cannot hold Dagster's runs: {why}",
-        remedy="Set it like postgresql+psycopg2://user:password@host:5432/database, or unset it for SQLite.",
-    )
