@@ -177,7 +177,7 @@ def serve(config: ConfigOption = None) -> None:
     )  # fmt: skip
     serving = project.config.serving
     source = project.config.source
-    console.say(f"http://{serving.host}:{serving.port}  (page at /, API at /docs; Ctrl-C stops)")
+    console.say(f"http://{serving.host}:{serving.port}  (page at /, API described at /openapi.json; Ctrl-C stops)")
     listen(service, media_root=Path(source.path) if source is not None and source.path else None)
 
 
@@ -191,6 +191,14 @@ def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
         _print_json(found)
     else:
         console.show_state(found)
+
+
+@app.command(name="config", epilog="Example: `genre config | less`")
+def config_() -> None:
+    """Every setting with its type, default and meaning, as Markdown."""
+    from genre_pipeline.config_reference import reference
+
+    sys.stdout.write(reference())
 
 
 def main() -> None:
