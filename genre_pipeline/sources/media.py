@@ -1,0 +1,148 @@
+"""Reading media: a catalogue's locations in, decoded pictures or sounds out, in batches and ahead of who asks.
+
+Belongs here: the configuration, and the threads that keep the decoder processes busy. Kept out: bytes (`media_files`),
+decoding (`decoding`), and fitting arrays to an encoder (`preprocessing`).
+"""
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, Literal, overload
+
+import polars as pl
+from pydantic import Field
+
+from genre_pipeline.contracts.columns import ITEM_ID
+from genre_pipeline.contracts.media import MediaBatch, Modality, Picture, RejectedMedia, Sound
+from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.sources.decode_ahead import DecodeAhead, FileResult
+from genre_pipeline.sources.decoder import DECODE, Decoder
+from genre_pipeline.sources.decoding import MAX_RATE
+from genre_pipeline.sources.fetching import Fetcher, Resolve, UrlPolicy, system_resolver
+from genre_pipeline.sources.media_files import MediaFiles
+
+Report = Callable[[int, int], None]
+"""Called with (done, total) files as work goes on."""
+ImageFormat = Literal["JPEG", "PNG", "WEBP"]
+AudioFormat = Literal["WAV", "FLAC", "OGG", "MP3"]
+_MEGABYTE = 1024 * 1024
+
+
+class MediaConfig(Settings):
+    """How pictures and sounds are read, and what one file may cost."""
+
+    image_formats: tuple[ImageFormat, ...] = ("JPEG", "PNG", "WEBP")
+    """Picture formats that are read, told by content; an ending means nothing."""
+    audio_formats: tuple[AudioFormat, ...] = ("WAV", "FLAC", "OGG", "MP3")
+    """Sound formats that are read, told by content."""
+    max_bytes: int = Field(default=32 * _MEGABYTE, ge=1, le=1024 * _MEGABYTE)
+    """The largest file that is read, in bytes."""
+    seconds: float = Field(default=5.0, gt=0, le=600)
+    """The longest that decoding one file may take, in seconds."""
+    memory_mb: int = Field(default=512, ge=192, le=65_536)
+    """Address space of a decoder process, in MB; the process itself takes about 120 of it."""
+    max_pixels: int = Field(default=40_000_000, ge=1)
+    """The most pixels that a picture's header may announce: checked before decoding."""
+    picture_side: int = Field(default=512, ge=16, le=4096)
+    """Pictures are shrunk until their longest side has at most this many pixels."""
+    max_sound_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """How much of a sound is read from its start; what lies beyond is left out."""
+    workers: int = Field(default=2, ge=1, le=64)
+    """Decoder processes, each fed by a thread that reads or fetches its files."""
+    batch_size: int = Field(default=64, ge=1)
+    """The most items of one batch."""
+    batch_mb: int = Field(default=128, ge=1)
+    """A batch ends when its arrays reach this many MB; as many may be decoded ahead of it."""
+    urls: UrlPolicy = UrlPolicy()
+    """Which http(s) addresses are fetched from."""
+
+
+@overload
+def read_media(
+    items: pl.DataFrame, modality: Literal["image"], *, root: str | None, config: MediaConfig,
+    known: Container[str] = ..., report: Report | None = ..., resolve: Resolve = ..., decode: str = ...,
+) -> Iterator[MediaBatch[Picture]]: ...  # fmt: skip
+
+
+@overload
+def read_media(
+    items: pl.DataFrame, modality: Literal["audio"], *, root: str | None, config: MediaConfig,
+    known: Container[str] = ..., report: Report | None = ..., resolve: Resolve = ..., decode: str = ...,
+) -> Iterator[MediaBatch[Sound]]: ...  # fmt: skip
+
+
+def read_media(
+    items: pl.DataFrame,
+    modality: Modality,
+    *,
+    root: str | None,
+    config: MediaConfig,
+    known: Container[str] = frozenset(),
+    report: Report | None = None,
+    resolve: Resolve = system_resolver,
+    decode: str = DECODE,
+) -> Iterator[MediaBatch[Any]]:
+    """Read the files of `items` (item_id and location, String; rows without a location are passed over).
+
+    `root` is the folder or URL that relative locations start from (`RawDataset.root`). A file whose SHA-256 is in
+    `known` is not decoded. Batches come in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next
+    one is decoded while the caller works on this one. `decode` names the decoder processes' function as
+    "module:function". A file that cannot be read is a row of `rejected`. Raises SourceError where the root is no
+    folder or no decoder starts.
+    """
+    wanted = items.select(ITEM_ID, "location").drop_nulls("location")
+    rows: list[tuple[str, str]] = wanted.rows()
+    fetcher = Fetcher(config.urls, max_bytes=config.max_bytes, resolve=resolve)
+    files = MediaFiles(root, fetcher, max_bytes=config.max_bytes)
+    limits = _limits(modality, config)
+    budget = config.batch_mb * _MEGABYTE
+    with DecodeAhead(
+        [location for _, location in rows],
+        read=files.read,
+        known=known,
+        decoders=[Decoder(limits, decode=decode) for _ in range(min(config.workers, len(rows)))],
+        max_items=config.batch_size,
+        max_bytes=budget,
+    ) as results:
+        pending: list[FileResult] = []
+        for done, result in enumerate(results, start=1):
+            pending.append(result)
+            if report is not None:
+                report(done, len(rows))
+            is_full = len(pending) >= config.batch_size or sum(one.size for one in pending) >= budget
+            if is_full or done == len(rows):
+                yield _batch(rows[done - len(pending) : done], pending, modality)
+                pending = []
+
+
+def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modality: Modality) -> MediaBatch[Any]:
+    pairs = list(zip(rows, results, strict=True))
+    decoded = [(item_id, one) for (item_id, _), one in pairs if one.decoded is not None]
+    unread = [(item_id, one) for (item_id, _), one in pairs if one.decoded is None and one.refusal is None]
+    rejected = [
+        (item_id, modality, location, one.refusal.rule, one.refusal.detail)
+        for (item_id, location), one in pairs
+        if one.refusal is not None
+    ]
+    return MediaBatch(
+        item_ids=tuple(item_id for item_id, _ in decoded),
+        decoded=tuple(one.decoded for _, one in decoded),
+        content_hashes=tuple(one.content_hash for _, one in decoded),
+        known_item_ids=tuple(item_id for item_id, _ in unread),
+        known_hashes=tuple(one.content_hash for _, one in unread),
+        rejected=RejectedMedia.validate(
+            pl.DataFrame(rejected, schema=RejectedMedia.create_empty().schema, orient="row")
+        ),
+    )
+
+
+def _limits(modality: Modality, config: MediaConfig) -> Mapping[str, Any]:
+    """What a decoder process is told. Its answers are bounded too: an array that could not be is not read."""
+    is_image = modality == "image"
+    largest = config.picture_side**2 * 3 if is_image else int(config.max_sound_seconds * MAX_RATE + 1) * 4
+    return {
+        "modality": modality,
+        "formats": list(config.image_formats if is_image else config.audio_formats),
+        "max_body": largest,
+        **config.model_dump(
+            include={"max_bytes", "seconds", "memory_mb", "max_pixels", "picture_side", "max_sound_seconds"}
+        ),
+    }
