@@ -98,9 +98,10 @@ def evaluate(
     """Honest offline evaluation: trains on the past only, ranks all items, chooses nothing on the test."""
     from genre_pipeline.offline.dataset import prepare, source_of
     from genre_pipeline.offline.evaluate import evaluate_dataset
-    from genre_pipeline.offline.writing import write_evaluation
+    from genre_pipeline.offline.writing import check_report_folder, write_evaluation
 
     settings = _config(config)
+    check_report_folder(out)
     judged = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"k": k})})
     with console.progress("texts") as progress:
         prepared = prepare(source_of(data), judged, progress)
@@ -126,11 +127,11 @@ def batch(
     json_: JsonOption = False,
 ) -> None:
     """Train on everything in a data set and write each user's list of unseen items. Needs no Dagster."""
-    from genre_pipeline.offline.batch import batch_recommendations
+    from genre_pipeline.offline.batch import batch_recommendations, config_for
     from genre_pipeline.offline.dataset import prepare, source_of
     from genre_pipeline.offline.writing import check_list_file, read_users, write_lists
 
-    settings = _config(config)
+    settings = config_for(recommender, _config(config))
     check_list_file(out)
     asked = None if users is None else read_users(users)
     with console.progress("texts") as progress:
@@ -234,8 +235,7 @@ def _run_night(project: "Project", day: date, select: list[str] | tuple[str, ...
     from genre_pipeline.definitions import defs
     from genre_pipeline.defs.running import run_night
 
-    console.say(f"The night of {day}")
-    outcome = run_night(defs, project, day, select=select)
+    outcome = run_night(defs, project, day, select=select, say=console.say)
     if outcome.is_success:
         return outcome.run_id
     if outcome.error is not None:

@@ -5,14 +5,14 @@ neither has its default. An unknown key, a wrong type or an unusable combination
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, NonNegativeFloat, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
@@ -20,6 +20,7 @@ from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
 from genre_pipeline.features.extraction import FeaturesConfig
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
+from genre_pipeline.recommenders.audiences import AudiencesConfig
 from genre_pipeline.recommenders.reasons import ReasonsConfig
 from genre_pipeline.recommenders.suite import RecommendersConfig
 from genre_pipeline.serving.settings import ServingConfig
@@ -75,10 +76,12 @@ class GenreConfig(BaseSettings):
     """What is clean, and how much may be rejected."""
     features: FeaturesConfig = FeaturesConfig()
     """Features of items and users."""
-    event_weights: Mapping[str, float] = {}
+    event_weights: Mapping[str, NonNegativeFloat] = {}
     """What an event type counts in training, 1.0 where it is not named; 0 leaves it out."""
     recommenders: RecommendersConfig = RecommendersConfig()
     """Which recommenders there are, and how they are tuned and blended."""
+    audiences: AudiencesConfig = AudiencesConfig()
+    """When a user counts as away, and what teaches about such users."""
     reasons: ReasonsConfig = ReasonsConfig()
     """Why an item is in a list."""
     promotion: PromotionConfig = PromotionConfig()
@@ -90,11 +93,22 @@ class GenreConfig(BaseSettings):
     serving: ServingConfig = ServingConfig()
     """The real-time service."""
 
+    @field_validator("home")
+    @classmethod
+    def _home_is_expanded(cls, home: Path) -> Path:
+        return home.expanduser()
+
     @model_validator(mode="after")
     def _techniques_are_made(self) -> Self:
-        missing = set(self.features.for_recommenders) - set(self.features.techniques)
+        made = self.features.for_recommenders
+        missing = set(made) - set(self.features.techniques)
         if missing:
             raise ValueError(f"features.for_recommenders names {sorted(missing)}, which features.techniques leaves out")
+        if "content" in self.recommenders.enabled and self.recommenders.content.vectors not in made:
+            raise ValueError(
+                f"recommenders.content.vectors is {self.recommenders.content.vectors!r}, "
+                f"which features.for_recommenders leaves out"
+            )
         return self
 
     @classmethod
@@ -126,7 +140,7 @@ class GenreConfig(BaseSettings):
 def load_config(path: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> GenreConfig:
     """Read `path`, or GENRE_CONFIG, or `genre.yaml` here if there is one; `overrides` replace top-level keys.
 
-    Raises `ConfigError`, naming file, line and key.
+    Raises `ConfigError`, naming file, line and key, or the variable.
     """
     _check_variables()
     file = path or _default_file()
@@ -136,6 +150,12 @@ def load_config(path: Path | None = None, *, overrides: Mapping[str, Any] | None
         return GenreConfig(**values)
     except ValidationError as error:
         raise _readable(error, text, file) from error
+    except SettingsError as error:
+        raise ConfigError(
+            f"An environment variable is not JSON: {error}",
+            remedy="Write a list or a mapping as JSON, or set one key of it: GENRE_SERVING__PORT=9000.",
+            culprits=[name for name in os.environ if name.startswith(ENV_PREFIX)],
+        ) from error
 
 
 def _default_file() -> Path | None:
@@ -153,16 +173,38 @@ def _text(file: Path) -> str:
         raise ConfigError(
             f"The configuration {str(file)!r} cannot be read: {error.strerror}", remedy="Name an existing YAML file."
         ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The configuration {str(file)!r} is not UTF-8", remedy="Save it as UTF-8.") from error
 
 
 def _mapping(text: str, file: Path | None) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML: {error}", remedy="Mend the line it names.") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{file} holds no keys", remedy="Write `key: value` lines, as in the README.")
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(f"{file} does not hold named keys", remedy="Write `key: value` lines, as in the README.")
+    repeated = list(_repeated_keys(root, file))
+    if repeated:
+        # YAML would silently keep the last of them.
+        raise ConfigError("A key is written twice", remedy="Leave one of them.", culprits=repeated)
     return values
+
+
+def _repeated_keys(node: yaml.Node | None, file: Path | None) -> Iterator[str]:
+    if isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value, file)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name, value in node.value:
+            if name.value in seen:
+                yield f"{file}, line {name.start_mark.line + 1}: {name.value}"
+            seen.add(name.value)
+            yield from _repeated_keys(value, file)
 
 
 def _check_variables() -> None:
@@ -186,8 +228,15 @@ def _readable(error: ValidationError, text: str, file: Path | None) -> ConfigErr
 def _problem(location: tuple[int | str, ...], message: str, text: str, file: Path | None) -> str:
     keys = [str(part) for part in location]
     line = _line_of(keys, text)
-    where = f"{file}, line {line}: " if line else ""
+    variable = _variable_of(keys)
+    where = f"{variable}: " if variable else f"{file}, line {line}: " if line else ""
     return f"{where}{'.'.join(keys) or 'configuration'}: {message}"
+
+
+def _variable_of(keys: list[str]) -> str | None:
+    """The variable that set this key or one above it, which wins over the file."""
+    names = [ENV_PREFIX + "__".join(keys[:depth]).upper() for depth in range(len(keys), 0, -1)]
+    return next((name for name in names if name in os.environ), None)
 
 
 def _line_of(keys: list[str], text: str) -> int | None:

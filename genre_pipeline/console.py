@@ -1,5 +1,7 @@
 """What the terminal shows: progress and notes on standard error, tables and lists on standard output."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,14 +19,16 @@ if TYPE_CHECKING:
     from genre_pipeline.evaluation.result import EvaluationResult
     from genre_pipeline.project import Project
 
-_OUT = Console()
+_PIPED_WIDTH = 160
+"""A file or a log has no width: wide enough for the evaluation's table, which 80 columns would cut to pieces."""
+_OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
 _NOTES = Console(stderr=True, highlight=False)
 _HISTORY_ROWS = 10
 
 
 def say(line: str) -> None:
     """A note about what is going on."""
-    _NOTES.print(escape(line))
+    _NOTES.print(escape(line), soft_wrap=True)
 
 
 def show_error(error: GenreError) -> None:
@@ -67,7 +71,7 @@ def show_evaluation(result: "EvaluationResult") -> None:
     rows = console_rows(result)
     protocol = result.protocol
     table = Table(
-        title=f"{protocol.data}: {protocol.name}, {protocol.users:,} users, {protocol.items:,} items",
+        title=escape(f"{protocol.data}: {protocol.name}, {protocol.users:,} users, {protocol.items:,} items"),
         title_justify="left",
     )
     for name in rows[0]:
@@ -81,7 +85,7 @@ def show_demo(project: "Project", user: str, day: str) -> None:
     """One user's past beside the list, the evaluation of the night, and where to look next."""
     from genre_pipeline.offline.lists import night_evaluation, published_list, user_history
 
-    history = Table(title=f"What user {user} took last", title_justify="left")
+    history = Table(title=escape(f"What user {user} took last"), title_justify="left")
     history.add_column("title")
     history.add_column("value", justify="right")
     for row in user_history(project, user, day, _HISTORY_ROWS):
@@ -102,7 +106,7 @@ def show_demo(project: "Project", user: str, day: str) -> None:
 
 
 def _list_table(found: Mapping[str, Any], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for name in ("#", "title", "score", "why"):
         table.add_column(name, justify="right" if name in ("#", "score") else "left")
     for row in found["recommendations"]:
@@ -112,13 +116,14 @@ def _list_table(found: Mapping[str, Any], title: str) -> Table:
 
 
 def _next_steps(project: "Project", day: str, user: str) -> str:
-    report = project.home / "reports" / day / "report.html"
+    report = escape(str(project.home / "reports" / day / "report.html"))
+    tables = escape(str(project.home / "genre.db"))
     return "\n".join(
         [
             f"[bold]{report}[/]  the evaluation, with intervals and segments",
             "[bold]make ui[/]  the graph that made it, in Dagster: http://127.0.0.1:3000",
             "[bold]make serve[/]  the real-time service and its page: http://127.0.0.1:8000",
             f"[bold]genre recommend {escape(user)} --json[/]  the same list for an application",
-            f"[bold]{project.home / 'genre.db'}[/]  the tables, for plain SQL on the view current_recommendations",
+            f"[bold]{tables}[/]  the tables, for plain SQL on the view current_recommendations",
         ]
     )

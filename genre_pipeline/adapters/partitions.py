@@ -1,10 +1,13 @@
 """Partitions on disk: parquet with a manifest, written atomically and checked on load.
 
 A partition is a folder `<root>/<table>/<key>/` holding `part.parquet`, any companion files and `manifest.json` (rows,
-sha256 of every file, hash of the schema, and the decisions that made it). It appears whole or not at all: written to a
-temporary folder on the same file system, synced, then renamed. Nothing here knows about days beyond sorting keys.
+sha256 of every file, hash of the schema, the decisions that made it, and a sha256 of all that). It appears whole or not
+at all: written to a temporary folder on the same file system, synced, then exchanged with what was there, in one step
+where the system can. Nothing here knows about days beyond sorting keys.
 """
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +29,9 @@ MANIFEST = "manifest.json"
 SINGLE = "all"
 """The key of a table that is not partitioned."""
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_SUM = "sha256"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_CANNOT_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,23 @@ class Manifest:
 
     def to_json(self) -> str:
         """The canonical text: sorted keys, no spaces to vary."""
-        return json.dumps(self.__dict__, sort_keys=True, indent=1, ensure_ascii=False)
+        return _canonical(vars(self))
+
+    def to_file(self) -> str:
+        """What lies on disk: the canonical text with its own `sha256`, so that a flipped bit gives itself away."""
+        return _canonical({**vars(self), _SUM: self.fingerprint})
+
+    @classmethod
+    def from_file(cls, text: str) -> "Manifest":
+        """The inverse of `to_file`. Raises `ValueError` where the text is not what was written."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict) or fields.keys() != {*cls.__dataclass_fields__, _SUM}:
+            raise ValueError("not a manifest")
+        fields.pop(_SUM)
+        manifest = cls(**fields)
+        if manifest.to_file() != text:
+            raise ValueError("the manifest does not match its own sha256")
+        return manifest
 
 
 class PartitionStore:
@@ -79,13 +101,13 @@ class PartitionStore:
                 if path.is_file()
             }
             manifest = Manifest(table, key, frame.height, _schema_hash(frame.schema), files, dict(decisions or {}))
-            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            (folder / MANIFEST).write_text(manifest.to_file(), encoding="utf-8")
         return manifest
 
     def read(self, table: str, key: str) -> pl.DataFrame:
         """One partition, its checksum verified."""
         self.verify(table, key)
-        return pl.read_parquet(self._folder(table, key) / PART)
+        return pl.read_parquet(self._folder(table, key) / PART, glob=False)
 
     def scan(self, table: str, *, until: str | None = None) -> pl.LazyFrame:
         """All partitions in key order, up to and including the key `until`, each verified, as one lazy frame."""
@@ -94,17 +116,20 @@ class PartitionStore:
             raise self._missing(table, until or "any")
         for key in keys:
             self.verify(table, key)
-        return pl.concat([pl.scan_parquet(self._folder(table, key) / PART) for key in keys], how="vertical")
+        return pl.concat([pl.scan_parquet(self._folder(table, key) / PART, glob=False) for key in keys])
 
     def manifest(self, table: str, key: str) -> Manifest:
-        """The manifest of one partition, unverified."""
+        """The manifest of one partition; it is checked against itself, the files are not."""
         path = self._folder(table, key) / MANIFEST
         if not path.is_file():
             raise self._missing(table, key)
         try:
-            return Manifest(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            manifest = Manifest.from_file(path.read_bytes().decode())
+        except ValueError as error:
             raise self._corrupt(table, key, MANIFEST) from error
+        if (manifest.table, manifest.key) != (table, key):
+            raise self._corrupt(table, key, MANIFEST)
+        return manifest
 
     def verify(self, table: str, key: str) -> Manifest:
         """Check every file of a partition against its manifest. parquet alone does not notice a flipped bit."""
@@ -168,14 +193,35 @@ def _replacing(target: Path) -> Iterator[Path]:
         for path in folder.rglob("*"):
             _sync(path)
         _sync(folder)
-        retired = Path(tempfile.mkdtemp(prefix=".retired-", dir=target.parent))
-        if target.exists():
-            target.replace(retired / target.name)
-        folder.replace(target)
+        if not target.exists():
+            folder.replace(target)
+        elif not _exchange(folder, target):
+            _retire(target)
+            folder.replace(target)
         _sync(target.parent)
-        shutil.rmtree(retired)
     finally:
+        # After an exchange this is the old partition.
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step, so that neither a reader nor a killed process finds nothing; False if it cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _retire(target: Path) -> None:
+    """Out of the way and gone: for systems without an exchange, where a reader may for a moment find nothing."""
+    retired = Path(tempfile.mkdtemp(prefix=".retired-", dir=target.parent))
+    target.replace(retired / target.name)
+    shutil.rmtree(retired)
 
 
 def _sync(path: Path) -> None:
@@ -184,6 +230,10 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,20 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from genre_pipeline.contracts.columns import ITEM_ID, ITEM_INDEX, TIMESTAMP, USER_ID, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.columns import (
+    AVAILABLE,
+    CATEGORIES,
+    EVENT,
+    ITEM_ID,
+    ITEM_INDEX,
+    PUBLISHED_AT,
+    TIMESTAMP,
+    USER_ID,
+    USER_INDEX,
+    VECTOR,
+    WEIGHT,
+)
+from genre_pipeline.contracts.errors import TrainingError
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class TrainingSet:
     @cached_property
     def history_lengths(self) -> np.ndarray:
         """int64 [users]: how many distinct items each user has had."""
-        return np.diff(self.matrix.indptr).astype(np.int64)
+        return np.asarray(np.diff(self.matrix.indptr), dtype=np.int64)
 
     def user_positions(self, user_ids: pl.Series) -> np.ndarray:
         """int64 [len(user_ids)]: position of each user, -1 where the user has no interaction here."""
@@ -88,22 +101,31 @@ def build_training_set(
     Interactions at or after `as_of` are left out. `event_weights` gives an event type's weight, 1.0 where it is not
     named; a weight of 0 drops the event. With `only_known_items`, an item is a candidate only if somebody had
     interacted with it, or it was published, before `as_of`: an evaluation's catalogue must not leak the future.
-    Without it, everything in the table is a candidate unless it is published later than `as_of`.
+    Without it, everything in the table is a candidate unless it is published later than `as_of`. Where the source knows
+    an order only, `published_at` cannot be compared and is not looked at.
+
+    Raises `TrainingError` where no interaction is left to learn from.
     """
     weights = dict(event_weights or {})
     weight = (
-        pl.col("event").replace_strict(weights, default=1.0, return_dtype=pl.Float32)
+        pl.col(EVENT).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
         if weights
         else pl.lit(1.0, pl.Float32)
     )
     past = interactions.filter(pl.col(TIMESTAMP) < as_of).with_columns(weight.alias(WEIGHT)).filter(pl.col(WEIGHT) > 0)
+    if past.is_empty():
+        raise TrainingError(
+            f"None of {interactions.height:,} interactions is left to learn from before {as_of:%Y-%m-%d %H:%M}",
+            remedy="Look at `event_weights`, where 0 leaves an event type out, and at the first timestamp.",
+            culprits=sorted(weights),
+        )
     user_ids = past[USER_ID].unique().sort()
     item_ids = pl.concat([items[ITEM_ID], past[ITEM_ID]]).unique().sort()
     return TrainingSet(
         user_ids=user_ids,
         item_ids=item_ids,
         events=_indexed_events(past, user_ids, item_ids),
-        is_candidate=_candidates(items, past, item_ids, as_of, only_known_items),
+        is_candidate=_candidates(items, past, item_ids, as_of if has_clock else None, only_known_items),
         as_of=as_of,
         has_clock=has_clock,
         item_vectors={name: _vector_matrix(frame, item_ids) for name, frame in (item_vectors or {}).items()},
@@ -128,34 +150,36 @@ def _indexed_events(past: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series
 
 
 def _candidates(
-    items: pl.DataFrame, past: pl.DataFrame, item_ids: pl.Series, as_of: datetime, only_known_items: bool
+    items: pl.DataFrame, past: pl.DataFrame, item_ids: pl.Series, as_of: datetime | None, only_known_items: bool
 ) -> np.ndarray:
-    listed = items.select(ITEM_ID, "available", "published_at")
+    listed = items.select(ITEM_ID, AVAILABLE, PUBLISHED_AT)
     row = pl.DataFrame({ITEM_ID: item_ids}).join(listed, on=ITEM_ID, how="left", maintain_order="left")
     seen = row[ITEM_ID].is_in(past[ITEM_ID].unique().implode())
-    published = row["published_at"] < as_of
+    unknown = pl.repeat(None, row.height, dtype=pl.Boolean, eager=True)
+    published = unknown if as_of is None else row[PUBLISHED_AT] < as_of
     exists = published.fill_null(not only_known_items) | seen
     # An item that only interactions mention has no row to say it is gone, and stays available.
-    return (row["available"].fill_null(True) & exists).to_numpy()
+    return (row[AVAILABLE].fill_null(True) & exists).to_numpy()
 
 
 def _vector_matrix(vectors: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
-    filled = vectors.drop_nulls("vector")
-    width = int(filled["vector"].list.len().first() or 0) if len(filled) else 0  # type: ignore[arg-type]
+    filled = vectors.drop_nulls(VECTOR)
+    width = filled[VECTOR].list.len().item(0) if len(filled) else 0
     matrix = np.zeros((len(item_ids), width), dtype=np.float32)
     positions = _positions(filled[ITEM_ID], item_ids)
     if len(filled):
-        rows = filled["vector"].list.to_array(width).to_numpy().astype(np.float32, copy=False)
+        rows = filled[VECTOR].list.to_array(width).to_numpy().astype(np.float32, copy=False)
         matrix[positions[positions >= 0]] = rows[positions >= 0]
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return np.divide(matrix, norms, out=matrix, where=norms > 0)
+    np.divide(matrix, norms, out=matrix, where=norms > 0)
+    return matrix
 
 
 def _category_matrix(items: pl.DataFrame, item_ids: pl.Series) -> sparse.csr_matrix | None:
-    pairs = items.select(ITEM_ID, "categories").explode("categories").drop_nulls().unique(maintain_order=True)
+    pairs = items.select(ITEM_ID, CATEGORIES).explode(CATEGORIES).drop_nulls().unique(maintain_order=True)
     if pairs.is_empty():
         return None
-    names = pairs["categories"].unique().sort()
-    cells = (_positions(pairs[ITEM_ID], item_ids), _positions(pairs["categories"], names))
+    names = pairs[CATEGORIES].unique().sort()
+    cells = (_positions(pairs[ITEM_ID], item_ids), _positions(pairs[CATEGORIES], names))
     ones = np.ones(len(pairs), dtype=np.float32)
     return sparse.csr_matrix((ones, cells), shape=(len(item_ids), len(names)), dtype=np.float32)

@@ -1,16 +1,33 @@
 """`genre batch`: the nightly computation on any data set, without Dagster. Trains on everything, lists every user."""
 
-from datetime import timedelta
-
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.contracts.columns import TIMESTAMP, USER_ID
-from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
+from genre_pipeline.contracts.errors import ConfigError, TrainingError
 from genre_pipeline.offline.dataset import Prepared, training_set
 from genre_pipeline.recommenders.base import Report, recommend
+from genre_pipeline.recommenders.popularity import PopularityRecommender
 from genre_pipeline.recommenders.suite import HYBRID, Say, fit_suite, popular_scores, tune
-from genre_pipeline.training.splits import Split, split_by_time, split_leave_one_out
+from genre_pipeline.training.splits import Split, end_of, split_by_time, split_leave_one_out
+
+
+def config_for(recommender: str, config: GenreConfig) -> GenreConfig:
+    """The configuration with nothing enabled but what `recommender` needs; the hybrid needs all.
+
+    Raises `ConfigError` for a recommender that is not enabled.
+    """
+    enabled = config.recommenders.enabled
+    if recommender == HYBRID:
+        return config
+    if recommender not in enabled:
+        raise ConfigError(
+            f"No recommender {recommender!r} is enabled",
+            remedy=f"Use one of: {', '.join((*enabled, HYBRID))}.",
+            culprits=[recommender],
+        )
+    needed = tuple(name for name in enabled if name in (recommender, PopularityRecommender.name))
+    return config.model_copy(update={"recommenders": config.recommenders.model_copy(update={"enabled": needed})})
 
 
 def batch_recommendations(
@@ -27,25 +44,19 @@ def batch_recommendations(
 
     Users without interactions get the popular list. Settings are chosen on the last fifth of the interactions (on each
     user's last one where the data knows an order only), then everything is fitted on all. Raises `ConfigError` for a
-    recommender that is not enabled.
+    recommender that is not enabled, `TrainingError` for one that finds nothing to learn from.
     """
-    names = (*config.recommenders.enabled, HYBRID)
-    if recommender not in names:
-        raise ConfigError(
-            f"There is no recommender {recommender!r}",
-            remedy=f"Use one of: {', '.join(names)}.",
-            culprits=[recommender],
-        )
+    config = config_for(recommender, config)
     everything = prepared.data.interactions
     inner = split_by_time(everything) if prepared.data.has_clock else split_leave_one_out(everything)
     say(f"tuning on {inner.past.height:,} interactions, judged by what followed")
-    tuned = tune(
-        training_set(prepared, inner, config, only_known_items=True),
-        inner.truth,
-        config.recommenders,
-        seed=config.seed,
-        say=say,
-    )
+    past = training_set(prepared, inner, config, only_known_items=True)
+    tuned = tune(past, inner.truth, config.recommenders, seed=config.seed, say=say)
+    if recommender not in (*tuned.settings, HYBRID):
+        raise TrainingError(
+            f"{recommender} finds nothing to learn from in {prepared.data.name!r}: no item has a text",
+            remedy="Give items a title or a description, or use another recommender.",
+        )
     data = training_set(prepared, _all_known(everything), config, only_known_items=False)
     say(f"training on all {everything.height:,} interactions")
     parts = fit_suite(data, tuned, seed=config.seed, say=say)
@@ -57,8 +68,7 @@ def batch_recommendations(
 
 def _all_known(interactions: pl.DataFrame) -> Split:
     """Everything as the past, with no future."""
-    end = interactions[TIMESTAMP].max() + timedelta(microseconds=1)  # type: ignore[operator]
-    return Split(interactions, interactions.clear().select(USER_ID, "item_id"), end)
+    return Split(interactions, interactions.clear().select(USER_ID, ITEM_ID), end_of(interactions))
 
 
 def _all_users(prepared: Prepared) -> pl.Series:

@@ -10,6 +10,7 @@ from genre_pipeline.contracts.training_set import TrainingSet, build_training_se
 from genre_pipeline.features.extraction import Progress, extract_for_recommenders
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
+from genre_pipeline.recommenders.suite import USE_VECTORS
 from genre_pipeline.sources.dataset import SourceConfig, read_dataset
 from genre_pipeline.sources.movielens import is_movielens
 from genre_pipeline.training.splits import Split
@@ -30,9 +31,14 @@ def source_of(folder: Path) -> SourceConfig:
 
 
 def prepare(source: SourceConfig, config: GenreConfig, progress: Progress | None = None) -> Prepared:
-    """Read, clean, encode. Raises `SourceError` and `ContractError` as the rooms it calls."""
+    """Read, clean, and encode if an enabled recommender looks at vectors.
+
+    Raises `SourceError` and `ContractError` as the rooms it calls.
+    """
     raw = read_dataset(source)
     data = clean_dataset(raw.interactions, raw.items, raw.users, config.preprocessing, name=raw.name)
+    if not USE_VECTORS.intersection(config.recommenders.enabled):
+        return Prepared(data, {})
     cache = VectorCache(config.home / "cache" / "vectors")
     return Prepared(data, extract_for_recommenders(data.items, config.features, cache, progress))
 

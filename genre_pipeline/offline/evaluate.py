@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.contracts.columns import AS_OF, ITEM_ID, RECOMMENDER, USER_ID
+from genre_pipeline.contracts.columns import AS_OF, AVAILABLE, CATEGORIES, ITEM_ID, RECOMMENDER, TITLE, USER_ID
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.evaluation.evaluate import EvaluationInputs, evaluate
@@ -19,7 +19,8 @@ from genre_pipeline.offline.dataset import Prepared, training_set
 from genre_pipeline.offline.facts import run_facts
 from genre_pipeline.preprocessing.dataset import Dataset
 from genre_pipeline.recommenders.base import Recommender, recommend
-from genre_pipeline.recommenders.suite import Say, Tuned, fit_suite, popular_scores, tune
+from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.suite import HYBRID, Say, Tuned, fit_suite, popular_scores, tune
 from genre_pipeline.training.splits import Split, rolling_splits, split_by_time, split_leave_one_out
 
 ProtocolName = Literal["time", "leave-one-out", "rolling"]
@@ -102,7 +103,7 @@ def _judge(prepared: Prepared, split: Split, tuned: Tuned, config: GenreConfig, 
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
     )
-    return _Step(split, data, lists, _cold_lists(prepared, split, data, parts), cost)
+    return _Step(split, data, lists, _cold_lists(prepared, split, data, parts, tuned), cost)
 
 
 def _all_lists(
@@ -111,28 +112,26 @@ def _all_lists(
     tables, seconds = [], {}
     for name, part in parts.items():
         start = time.perf_counter()
-        lists = recommend(part, data, users, k=k, cold_users="error", popular=popular_scores(parts))
+        # A user may be cold though known: all their events may be of a type that training leaves out.
+        lists = recommend(part, data, users, k=k, cold_users="popular", popular=popular_scores(parts))
         seconds[name] = time.perf_counter() - start
         tables.append(lists.select(pl.lit(name).alias(RECOMMENDER), pl.all()))
     return pl.concat(tables), seconds
 
 
 def _cold_lists(
-    prepared: Prepared, split: Split, data: TrainingSet, parts: Mapping[str, Recommender]
+    prepared: Prepared, split: Split, data: TrainingSet, parts: Mapping[str, Recommender], tuned: Tuned
 ) -> pl.DataFrame | None:
     """Lists of users who took an item nobody had had before, ranked with such items among the candidates."""
-    everything = data.is_candidate | _appears_later(prepared.data, data)
     cold = split.truth.join(split.past.select(ITEM_ID).unique(), on=ITEM_ID, how="anti")
     if cold.is_empty():
         return None
-    opened = replace(data, is_candidate=everything)
-    lists, _ = _all_lists(parts, opened, cold[USER_ID].unique().sort(), k=COLD_LIST)
+    available = prepared.data.items.filter(AVAILABLE)[ITEM_ID]
+    opened = replace(data, is_candidate=data.is_candidate | data.item_ids.is_in(available.implode()).to_numpy())
+    # The hybrid calibrates over what may be shown: it has to know that these items may.
+    hybrid = HybridRecommender(parts, tuned.weights).fit(opened, seed=0)
+    lists, _ = _all_lists({**parts, HYBRID: hybrid}, opened, cold[USER_ID].unique().sort(), k=COLD_LIST)
     return lists
-
-
-def _appears_later(dataset: Dataset, data: TrainingSet) -> "pl.Series":
-    available = dataset.items.filter("available")[ITEM_ID]
-    return data.item_ids.is_in(available.implode()).to_numpy()
 
 
 def _as_user_steps(step: _Step) -> _Step:
@@ -183,7 +182,7 @@ def _item_facts(dataset: Dataset, steps: list[_Step]) -> pl.DataFrame:
     """Popularity and coldness at the first cut: the newest thing that is certainly known to every list."""
     counts = steps[0].split.past.group_by(ITEM_ID).agg(pl.len().cast(pl.Int64).alias("popularity"))
     ids = pl.concat([dataset.items[ITEM_ID], dataset.interactions[ITEM_ID]]).unique().sort()
-    described = dataset.items.select(ITEM_ID, "title", "categories")
+    described = dataset.items.select(ITEM_ID, TITLE, CATEGORIES)
     return (
         ids.to_frame()
         .join(counts, on=ITEM_ID, how="left", maintain_order="left")
@@ -191,7 +190,7 @@ def _item_facts(dataset: Dataset, steps: list[_Step]) -> pl.DataFrame:
         .with_columns(
             pl.col("popularity").is_null().alias("is_cold"),
             pl.col("popularity").fill_null(0),
-            pl.col("categories").fill_null(pl.lit([], dtype=pl.List(pl.String))),
+            pl.col(CATEGORIES).fill_null(pl.lit([], dtype=pl.List(pl.String))),
         )
     )
 

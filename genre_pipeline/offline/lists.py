@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from genre_pipeline.contracts.columns import ITEM_ID, TIMESTAMP, USER_ID
+from genre_pipeline.contracts.columns import ITEM_ID, TIMESTAMP, TITLE, USER_ID, VALUE
 from genre_pipeline.contracts.errors import MissingPartitionError, UnknownUserError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEMS
+from genre_pipeline.recommenders.reasons import COLD
 
 if TYPE_CHECKING:
     from genre_pipeline.adapters.tables import Tables
@@ -29,7 +30,7 @@ def published_list(tables: "Tables", user_id: str, k: int) -> dict[str, Any]:
         raise UnknownUserError(
             "No list is published for this user, and no popular items", remedy="Run a night.", culprits=[user_id]
         )
-    rows = [{**vars(row), "reasons": ["Popular right now"]} for row in popular.rows]
+    rows = [{**vars(row), "reasons": [COLD]} for row in popular.rows]
     return _answer(user_id, popular.run_id, popular.as_of.isoformat(), "popular", rows)
 
 
@@ -52,9 +53,9 @@ def published_state(tables: "Tables") -> dict[str, Any]:
 def user_history(project: "Project", user_id: str, day: str, n: int) -> list[dict[str, Any]]:
     """The user's last `n` interactions up to `day`, newest first: item_id, title, timestamp, value."""
     mine = project.partitions.scan(INTERACTIONS, until=day).filter(pl.col(USER_ID) == user_id).collect()
-    titles = project.partitions.read(ITEMS, day).select(ITEM_ID, "title")
+    titles = project.partitions.read(ITEMS, day).select(ITEM_ID, TITLE)
     newest = mine.tail(n).reverse().join(titles, on=ITEM_ID, how="left", maintain_order="left")
-    return newest.select(ITEM_ID, "title", TIMESTAMP, "value").to_dicts()
+    return newest.select(ITEM_ID, TITLE, TIMESTAMP, VALUE).to_dicts()
 
 
 def night_evaluation(project: "Project", day: str) -> dict[str, Any]:

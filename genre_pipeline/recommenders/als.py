@@ -3,6 +3,7 @@
 from typing import ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
@@ -12,13 +13,13 @@ from genre_pipeline.recommenders.base import Recommender
 class AlsConfig(Settings):
     """Weighted matrix factorisation (Hu, Koren and Volinsky, ICDM 2008) with implicit's conjugate-gradient solver."""
 
-    factors: int = 64
+    factors: int = Field(default=64, ge=1)
     """Width of the factors."""
-    regularisation: float = 0.05
+    regularisation: float = Field(default=0.05, ge=0)
     """Ridge on the factors."""
-    alpha: float = 10.0
+    alpha: float = Field(default=10.0, gt=0)
     """Confidence in an interaction: 1 + alpha times its weight."""
-    iterations: int = 15
+    iterations: int = Field(default=15, ge=1)
     """Alternations."""
 
 
@@ -28,7 +29,7 @@ class AlsRecommender(Recommender):
     name: ClassVar[str] = "als"
 
     def __init__(self, config: AlsConfig) -> None:
-        self.config = config
+        self.config: AlsConfig = config
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """BLAS is held to one thread: implicit parallelises over rows itself and slows tenfold otherwise."""

@@ -13,6 +13,7 @@ import polars as pl
 
 from genre_pipeline.contracts.columns import ITEM_ID, RANK, SCORE, USER_ID
 from genre_pipeline.contracts.errors import UnknownUserError
+from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 
 ColdUsers = Literal["popular", "omit", "error"]
@@ -27,6 +28,8 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     """How the recommender is called in tables, reports and `genre.yaml`."""
+    config: Settings
+    """What it was built from."""
 
     @abstractmethod
     def fit(self, data: TrainingSet, *, seed: int) -> Self:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
@@ -20,8 +21,6 @@ from genre_pipeline.recommenders.validation import DISCOUNTS, IDEAL, K, Validati
 
 if TYPE_CHECKING:
     import torch
-
-TINY = 1e-9
 
 
 class BlendWeights(Settings):
@@ -33,6 +32,12 @@ class BlendWeights(Settings):
     """History lengths at which the next segment starts: (6, 21) means 0–5, 6–20, 21 and more."""
     weights: tuple[tuple[float, ...], ...]
     """One row a segment, one weight a part; rows sum to 1."""
+
+    @model_validator(mode="after")
+    def _has_a_row_for_each_segment(self) -> Self:
+        if len(self.weights) != len(self.edges) + 1 or any(len(row) != len(self.parts) for row in self.weights):
+            raise ValueError(f"{len(self.edges) + 1} segments by {len(self.parts)} parts are needed")
+        return self
 
     def of(self, history_lengths: np.ndarray) -> np.ndarray:
         """float32 [users, parts]: each user's weights."""
@@ -59,18 +64,19 @@ class Pool:
         blended = (self.scores @ torch.from_numpy(weights.astype(np.float32))).masked_fill(~self.is_real, -torch.inf)
         best = blended.topk(min(K, blended.shape[1]), dim=1).indices
         discounts = torch.from_numpy(DISCOUNTS)[: best.shape[1]]
-        return (self.taken.gather(1, best) @ discounts) / self.ideal
+        gains: torch.Tensor = self.taken.gather(1, best) @ discounts
+        return gains / self.ideal
 
 
 def calibrate(scores: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """float32 [users, items] in 0 … 1: √ of min-max over the entries where `shown`; others and -inf become 0."""
     usable = shown & np.isfinite(scores)
-    low = np.where(usable, scores, np.inf).min(axis=1, keepdims=True)
-    high = np.where(usable, scores, -np.inf).max(axis=1, keepdims=True)
+    low = scores.min(axis=1, keepdims=True, where=usable, initial=np.inf)
+    high = scores.max(axis=1, keepdims=True, where=usable, initial=-np.inf)
+    # A user whose scores are all alike, or who has none, is told nothing: everything becomes 0.
     span = np.where(high > low, high - low, np.inf)
-    scaled = np.where(usable, scores, low) - low
-    scaled[~np.isfinite(scaled)] = 0.0
-    return np.sqrt(np.clip(scaled / (span + TINY), 0.0, 1.0), dtype=np.float32)
+    above = np.subtract(scores, low, out=np.zeros_like(scores), where=usable)
+    return np.asarray(np.sqrt(np.clip(above / span, 0.0, 1.0)), dtype=np.float32)
 
 
 def pool_candidates(parts: Mapping[str, Recommender], data: TrainingSet, validation: Validation, *, depth: int) -> Pool:
@@ -99,7 +105,7 @@ def pool_candidates(parts: Mapping[str, Recommender], data: TrainingSet, validat
 def shown_to(data: TrainingSet, users: np.ndarray) -> np.ndarray:
     """bool [users, items]: unseen candidates of each user."""
     blank = np.zeros((len(users), data.n_items), dtype=np.float32)
-    return np.isfinite(mask_unseen(blank, data, users, data.is_candidate))
+    return np.asarray(np.isfinite(mask_unseen(blank, data, users, data.is_candidate)))
 
 
 def choose_weights(

@@ -3,6 +3,7 @@
 from typing import ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
@@ -16,7 +17,7 @@ class ContentConfig(Settings):
 
     vectors: str = "text_llm"
     """Which technique's item vectors to compare."""
-    half_life_items: float | None = 10.0
+    half_life_items: float | None = Field(default=10.0, gt=0)
     """An item of the history counts half for every so many newer ones; None weighs all alike."""
 
 
@@ -26,7 +27,7 @@ class ContentRecommender(Recommender):
     name: ClassVar[str] = "content"
 
     def __init__(self, config: ContentConfig) -> None:
-        self.config = config
+        self.config: ContentConfig = config
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Take the mean vector of each user. Raises `ConfigError` if the technique's vectors are not there."""
@@ -43,4 +44,4 @@ class ContentRecommender(Recommender):
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Cosine in -1 … 1; 0 where either side has no vector."""
-        return self.users[users] @ self.items.T
+        return np.asarray(self.users[users] @ self.items.T)

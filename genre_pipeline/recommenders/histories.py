@@ -4,15 +4,15 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from genre_pipeline.contracts.columns import ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.columns import ITEM_INDEX, USER_INDEX, WEIGHT
 from genre_pipeline.contracts.training_set import TrainingSet
 
 
 def recency_weighted_histories(data: TrainingSet, half_life_items: float | None) -> sparse.csr_matrix:
-    """float32 [users, items]: each item's weight, halved for every `half_life_items` newer items of the user.
+    """float32 [users, items]: each item's weight, halved for every `half_life_items` newer interactions of the user.
 
-    Counting in items, not days, works for data sets that know an order only, and for users who come once a year. An
-    item taken twice keeps its newest weight. `None` weighs the whole history alike.
+    Counting interactions, not days, works for data sets that know an order only, and for users who come once a year.
+    An item taken twice keeps the larger of its decayed weights. `None` weighs the whole history alike.
     """
     if half_life_items is None:
         return data.matrix
@@ -21,12 +21,6 @@ def recency_weighted_histories(data: TrainingSet, half_life_items: float | None)
         USER_INDEX, ITEM_INDEX, pl.col(WEIGHT) * (0.5 ** (from_end / half_life_items)).cast(pl.Float32)
     )
     return _matrix(decayed, data)
-
-
-def session_items(data: TrainingSet, gap_seconds: float) -> pl.DataFrame:
-    """`data.events` with a running session number a user: a new session starts after a pause of `gap_seconds`."""
-    pause = pl.col(TIMESTAMP).diff().over(USER_INDEX).dt.total_seconds().fill_null(0) > gap_seconds
-    return data.events.with_columns(pause.cast(pl.Int32).cum_sum().over(USER_INDEX).alias("session"))
 
 
 def _matrix(pairs: pl.DataFrame, data: TrainingSet) -> sparse.csr_matrix:

@@ -4,24 +4,33 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.blending import BlendWeights, calibrate, shown_to
+from genre_pipeline.recommenders.validation import K
 
 
 class HybridConfig(Settings):
     """How the blend is chosen."""
 
-    pool_depth: int = 60
+    pool_depth: int = Field(default=60, ge=K)
     """Candidates each recommender brings to the pool of a validation user."""
-    trials: int = 400
+    trials: int = Field(default=400, ge=0)
     """Weight vectors tried for everybody; half as many for each segment."""
     segment_edges: tuple[int, ...] = (6, 21)
     """History lengths at which the next segment of users starts."""
-    min_segment_users: int = 300
+    min_segment_users: int = Field(default=300, ge=2)
     """Validation users below which a segment shares the common weights."""
+
+    @field_validator("segment_edges")
+    @classmethod
+    def _edges_ascend(cls, edges: tuple[int, ...]) -> tuple[int, ...]:
+        if any(edge < 1 for edge in edges) or sorted(set(edges)) != list(edges):
+            raise ValueError("name history lengths from 1 on, each longer than the one before")
+        return edges
 
 
 class HybridRecommender(Recommender):
@@ -31,7 +40,7 @@ class HybridRecommender(Recommender):
 
     def __init__(self, parts: Mapping[str, Recommender], weights: BlendWeights) -> None:
         self.parts = {name: parts[name] for name in weights.parts}
-        self.weights = weights
+        self.config = self.weights = weights
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """The parts must have been fitted on the same `data`."""
@@ -53,4 +62,4 @@ class HybridRecommender(Recommender):
         weights = self.weights.of(self.data.history_lengths[users])
         shown = shown_to(self.data, users)
         given = [np.take_along_axis(calibrate(part.score(users), shown), items, axis=1) for part in self.parts.values()]
-        return np.stack(given, axis=2) * weights[:, None, :]
+        return np.asarray(np.stack(given, axis=2) * weights[:, None, :])

@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+from pydantic import Field
 from scipy import sparse
 
 from genre_pipeline.contracts.settings import Settings
@@ -16,13 +17,13 @@ ITEM_BLOCK = 2048
 class ItemKnnConfig(Settings):
     """Neighbourhood collaborative filtering (Sarwar et al., WWW 2001), TF-IDF weighted, recent items first."""
 
-    neighbours: int = 200
+    neighbours: int = Field(default=200, ge=1)
     """Nearest items kept for each item."""
     weighting: Literal["cosine", "tfidf"] = "tfidf"
     """tfidf damps users who take everything, as a document's common words are damped."""
-    shrinkage: float = 10.0
+    shrinkage: float = Field(default=10.0, ge=0)
     """Added to the denominator, so that two items with one common user are not twins."""
-    half_life_items: float | None = 10.0
+    half_life_items: float | None = Field(default=10.0, gt=0)
     """An item of the user's history counts half for every so many newer ones; None weighs all alike."""
 
 
@@ -32,7 +33,7 @@ class ItemKnnRecommender(Recommender):
     name: ClassVar[str] = "item_knn"
 
     def __init__(self, config: ItemKnnConfig) -> None:
-        self.config = config
+        self.config: ItemKnnConfig = config
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Similarities in blocks of items; memory is bounded by a block and the kept neighbours."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from genre_pipeline.contracts.columns import ITEM_ID, ITEM_INDEX, REASONS, TITLE, USER_ID, USER_INDEX
 from genre_pipeline.contracts.settings import Settings
@@ -19,7 +20,13 @@ BY_PART: Mapping[str, str] = {
     "als": "Taken by people with your taste",
     "sequential": "Often comes next after what you took last",
 }
-COLD = "Popular right now"
+COLD = BY_PART["popularity"]
+"""For users without a history, whose list is the popular one."""
+REST = "New to you"
+"""For what fills the end of a list when no recommender has an opinion."""
+PAIR_BLOCK = 32_768
+"""Pairs of a listed and a had item that are compared at once: bounds memory by this and the vectors' width."""
+_COLD_ROW, _REST_ROW = -1, -2
 
 
 class ReasonsConfig(Settings):
@@ -27,9 +34,9 @@ class ReasonsConfig(Settings):
 
     vectors: str = "text_llm"
     """Technique whose cosine says how near two items are."""
-    min_similarity: float = 0.4
+    min_similarity: float = Field(default=0.4, ge=-1, le=1)
     """Cosine below which no item of the history is named."""
-    history: int = 50
+    history: int = Field(default=50, ge=1)
     """How many of the newest items of a history are compared."""
 
 
@@ -47,7 +54,7 @@ def with_reasons(
     users, listed = data.user_positions(recommendations[USER_ID]), data.item_positions(recommendations[ITEM_ID])
     known = np.flatnonzero(users >= 0)
     nearest = np.full(len(users), -1, dtype=np.int64)
-    strongest = np.full(len(users), -1, dtype=np.int64)
+    strongest = np.full(len(users), _COLD_ROW, dtype=np.int64)
     for block in _whole_users(users[known]):
         rows = known[block]
         nearest[rows] = _nearest_in_history(users[rows], listed[rows], data, config)
@@ -64,13 +71,14 @@ def _whole_users(users: np.ndarray) -> list[np.ndarray]:
 
 
 def _strongest_part(users: np.ndarray, listed: np.ndarray, hybrid: HybridRecommender) -> np.ndarray:
-    """int64 [rows]: which part of the blend gave most."""
+    """int64 [rows]: which part of the blend gave most, `_REST_ROW` where none gave anything."""
     distinct, row_of = np.unique(users, return_inverse=True)
     place = _places(row_of)
     grid = np.zeros((len(distinct), int(place.max()) + 1), dtype=np.int64)
     grid[row_of, place] = listed
-    best: np.ndarray = hybrid.contributions(distinct, grid).argmax(axis=2)
-    return best[row_of, place]
+    given = hybrid.contributions(distinct, grid)
+    best = np.where(given.max(axis=2) > 0, given.argmax(axis=2), _REST_ROW)
+    return np.asarray(best[row_of, place])
 
 
 def _nearest_in_history(users: np.ndarray, listed: np.ndarray, data: TrainingSet, config: ReasonsConfig) -> np.ndarray:
@@ -82,7 +90,7 @@ def _nearest_in_history(users: np.ndarray, listed: np.ndarray, data: TrainingSet
     pairs = pl.DataFrame({USER_INDEX: users, "listed": listed, "row": np.arange(len(users))}).join(
         histories, on=USER_INDEX, how="inner"
     )
-    near = np.einsum("ij,ij->i", vectors[pairs["listed"].to_numpy()], vectors[pairs[ITEM_INDEX].to_numpy()])
+    near = _cosines(vectors, pairs["listed"].to_numpy(), pairs[ITEM_INDEX].to_numpy())
     found = (
         pairs.with_columns(pl.Series("near", near))
         .filter(pl.col("near") >= config.min_similarity)
@@ -92,6 +100,15 @@ def _nearest_in_history(users: np.ndarray, listed: np.ndarray, data: TrainingSet
     nearest = np.full(len(users), -1, dtype=np.int64)
     nearest[found["row"].to_numpy()] = found[ITEM_INDEX].to_numpy()
     return nearest
+
+
+def _cosines(vectors: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """float32 [pairs]: of rows of length 1."""
+    cosines = np.empty(len(one), dtype=np.float32)
+    for start in range(0, len(one), PAIR_BLOCK):
+        block = slice(start, start + PAIR_BLOCK)
+        np.einsum("ij,ij->i", vectors[one[block]], vectors[other[block]], out=cosines[block])
+    return cosines
 
 
 def _newest(data: TrainingSet, users: np.ndarray, length: int) -> pl.DataFrame:
@@ -106,13 +123,10 @@ def _sentences(
     titles = pl.DataFrame({ITEM_ID: data.item_ids}).join(
         items.select(ITEM_ID, TITLE), on=ITEM_ID, how="left", maintain_order="left"
     )[TITLE]
-    parts = pl.Series([BY_PART[name] for name in hybrid.parts], dtype=pl.String)
-    rows = pl.DataFrame(
-        {
-            "near": titles.gather(pl.Series(nearest).replace(-1, None)),
-            "part": parts.gather(pl.Series(strongest).replace(-1, None)).fill_null(COLD),
-        }
-    )
+    # The last two entries are `_REST_ROW` and `_COLD_ROW`, counted from the end.
+    parts = np.array([*(BY_PART[name] for name in hybrid.parts), REST, COLD])
+    near = titles.gather(pl.Series(nearest).replace(-1, None))
+    rows = pl.DataFrame({"near": near, "part": pl.Series(parts[strongest], dtype=pl.String)})
     like = pl.format("Because you took “{}”", pl.col("near"))
     return rows.select(pl.concat_list(like, "part").list.drop_nulls().alias(REASONS))[REASONS]
 

@@ -39,7 +39,7 @@ class SequentialRecommender(Recommender):
     name: ClassVar[str] = "sequential"
 
     def __init__(self, config: SequentialConfig) -> None:
-        self.config = config
+        self.config: SequentialConfig = config
         self._model: SequenceModel | None = None
         self._histories: Histories | None = None
         self._catalogue: Catalogue | None = None

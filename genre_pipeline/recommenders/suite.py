@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from pydantic import Field, field_validator
 
-from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.als import AlsConfig, AlsRecommender
@@ -32,6 +32,8 @@ Say = Callable[[str], None]
 """Progress in words, a line a step."""
 Name = Literal["popularity", "content", "item_knn", "ease", "als", "sequential"]
 NAMES: tuple[Name, ...] = ("popularity", "content", "item_knn", "ease", "als", "sequential")
+USE_VECTORS: frozenset[Name] = frozenset({"content", "sequential"})
+"""The recommenders that look at items' vectors; without them nothing has to be encoded."""
 HYBRID = HybridRecommender.name
 
 
@@ -56,8 +58,17 @@ class RecommendersConfig(Settings):
     """The blend of all."""
     tune: bool = True
     """Try each recommender's grid on the validation window; off takes the settings above as they are."""
-    validation_users: int = 3000
+    validation_users: int = Field(default=3000, ge=1)
     """Users of the validation window to decide on, a seeded sample where there are more."""
+
+    @field_validator("enabled")
+    @classmethod
+    def _popularity_is_the_floor(cls, enabled: tuple[Name, ...]) -> tuple[Name, ...]:
+        if len(set(enabled)) != len(enabled):
+            raise ValueError("name each recommender once")
+        if PopularityRecommender.name not in enabled:
+            raise ValueError("'popularity' has to be named: it is the evaluation's floor and the list of cold users")
+        return enabled
 
 
 GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
@@ -103,11 +114,37 @@ class Tuned:
         """The inverse of `to_json`; seconds come back as null."""
         plan = data["sequence_plan"]
         return cls(
-            settings={name: _CONFIGS[name].model_validate(value) for name, value in data["settings"].items()},
+            settings={name: _KINDS[name].config.model_validate(value) for name, value in data["settings"].items()},
             weights=BlendWeights.model_validate(data["weights"]),
             sequence_plan=None if plan is None else (plan[0], plan[1]),
             validation=_trials_frame([{**row, "seconds": None} for row in data["validation"]]),
         )
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A past, what followed, and the trials made on them so far."""
+
+    data: TrainingSet
+    truth: pl.DataFrame
+    validation: Validation
+    config: RecommendersConfig
+    seed: int
+    trials: list[dict[str, Any]]
+
+    def judge(self, recommender: Recommender, settings: Settings, start: float) -> float:
+        """Mean validation nDCG@10, noted with the seconds since `start`."""
+        ndcg = float(validation_ndcg(recommender, self.data, self.validation).mean())
+        self.trials.append(
+            {
+                "recommender": recommender.name,
+                "settings": json.dumps(settings.model_dump(mode="json"), sort_keys=True),
+                "ndcg": ndcg,
+                "users": len(self.validation.users),
+                "seconds": time.perf_counter() - start,
+            }
+        )
+        return ndcg
 
 
 def tune(
@@ -122,27 +159,26 @@ def tune(
     """Choose settings and blend weights for what `truth` (user_id, item_id) shows after `data`.
 
     Each recommender is fitted once a grid point, and its best fit is reused for the blend. Those in `ready` are fitted
-    on `data` already, by whoever keeps them (a registered model), and are taken as they are.
+    on `data` already, by whoever keeps them (a registered model), and are taken as they are. `content` is left out
+    where no item has a vector. Raises `TrainingError` where no known user comes back in `truth`.
     """
-    _check(config)
     validation = build_validation(data, truth, max_users=config.validation_users, seed=seed)
     say(f"validation: {len(validation.users):,} users, {int(validation.counts.sum()):,} later interactions")
-    trials: list[dict[str, Any]] = []
+    window = _Window(data, truth, validation, config, seed, [])
     fitted: dict[str, Recommender] = {}
     plan = None
-    for name in config.enabled:
+    for name in _seeing(config, data, say):
         if ready and name in ready:
             fitted[name] = ready[name]
-            _judge(fitted[name], data, validation, trials)
-        elif name == "sequential":
-            fitted[name], plan = _tune_sequential(data, truth, config, validation, seed, trials)
+            window.judge(fitted[name], fitted[name].config, time.perf_counter())
+        elif name == SequentialRecommender.name:
+            fitted[name], plan = _tune_sequential(window)
         else:
-            fitted[name] = _best_of_grid(name, data, config, validation, seed, trials)
-        say(f"{name}: validation nDCG@10 {max(t['ndcg'] for t in trials if t['recommender'] == name):.4f}")
-    weights = _blend(fitted, data, config, validation, seed, trials)
-    say(f"hybrid: validation nDCG@10 {trials[-1]['ndcg']:.4f}")
-    settings = {name: _settings_of(part) for name, part in fitted.items()}
-    return Tuned(settings, weights, plan, _trials_frame(trials))
+            fitted[name] = _best_of_grid(name, window)
+        say(f"{name}: validation nDCG@10 {max(t['ndcg'] for t in window.trials if t['recommender'] == name):.4f}")
+    weights = _blend(fitted, window)
+    say(f"hybrid: validation nDCG@10 {window.trials[-1]['ndcg']:.4f}")
+    return Tuned({name: part.config for name, part in fitted.items()}, weights, plan, _trials_frame(window.trials))
 
 
 def fit_suite(
@@ -174,106 +210,75 @@ def fit_suite(
 
 def fit_one(name: str, settings: Settings, data: TrainingSet, tuned: Tuned, *, seed: int) -> Recommender:
     """One recommender with chosen settings; the network trains for as long as validation found best."""
-    if name != "sequential" or tuned.sequence_plan is None:
-        return _build(name, settings).fit(data, seed=seed)
+    if not isinstance(settings, SequentialConfig) or tuned.sequence_plan is None:
+        return _KINDS[name].build(settings).fit(data, seed=seed)
     from genre_pipeline.training.sequence_training import refit_sequence
 
-    sequential = _build(name, settings)
-    assert isinstance(sequential, SequentialRecommender)
-    trained = refit_sequence(data, sequential.config.training, tuned.sequence_plan, seed=seed)
-    return sequential.attach(trained.model, data)
+    trained = refit_sequence(data, settings.training, tuned.sequence_plan, seed=seed)
+    return SequentialRecommender(settings).attach(trained.model, data)
 
 
-def _build(name: str, settings: Settings) -> Recommender:
-    recommender: Recommender = _CLASSES[name](settings)
-    return recommender
+def popular_scores(parts: Mapping[str, Recommender]) -> np.ndarray:
+    """float32 [items]: the fitted popularity, the same for everybody, which cold users' lists are made of."""
+    return np.asarray(parts[PopularityRecommender.name].score(np.zeros(1, dtype=np.int64))[0])
 
 
-def _best_of_grid(
-    name: str,
-    data: TrainingSet,
-    config: RecommendersConfig,
-    validation: Validation,
-    seed: int,
-    trials: list[dict[str, Any]],
-) -> Recommender:
+def _seeing(config: RecommendersConfig, data: TrainingSet, say: Say) -> list[Name]:
+    """The enabled recommenders, without `content` where there is nothing to compare: no text, or no items' table."""
+    vectors = data.item_vectors.get(config.content.vectors)
+    is_blind = not data.item_vectors if vectors is None else not vectors.any()
+    if is_blind and ContentRecommender.name in config.enabled:
+        say("content: left out, as no item has a vector")
+    return [name for name in config.enabled if not (is_blind and name == ContentRecommender.name)]
+
+
+def _best_of_grid(name: Name, window: _Window) -> Recommender:
     """Equal scores keep the earlier point; the configured settings come first."""
-    start: Settings = getattr(config, name)
-    points = [start, *(start.model_copy(update=dict(point)) for point in GRIDS[name] if config.tune)]
-    best: tuple[float, Recommender] | None = None
-    for settings in dict.fromkeys(points):
-        recommender, ndcg = _trial(_build(name, settings), data, validation, seed, trials)
-        if best is None or ndcg > best[0]:
-            best = (ndcg, recommender)
-    assert best is not None
-    return best[1]
+    configured: Settings = getattr(window.config, name)
+    points = GRIDS[name] if window.config.tune else ()
+    best, best_ndcg = _trial(name, configured, window)
+    for settings in dict.fromkeys(configured.model_copy(update=dict(point)) for point in points):
+        if settings == configured:
+            continue
+        recommender, ndcg = _trial(name, settings, window)
+        if ndcg > best_ndcg:
+            best, best_ndcg = recommender, ndcg
+    return best
 
 
-def _trial(
-    recommender: Recommender, data: TrainingSet, validation: Validation, seed: int, trials: list[dict[str, Any]]
-) -> tuple[Recommender, float]:
+def _trial(name: Name, settings: Settings, window: _Window) -> tuple[Recommender, float]:
     start = time.perf_counter()
-    return recommender, _judge(recommender.fit(data, seed=seed), data, validation, trials, start)
+    recommender = _KINDS[name].build(settings).fit(window.data, seed=window.seed)
+    return recommender, window.judge(recommender, settings, start)
 
 
-def _judge(
-    recommender: Recommender,
-    data: TrainingSet,
-    validation: Validation,
-    trials: list[dict[str, Any]],
-    start: float | None = None,
-) -> float:
-    """Validation nDCG@10, noted with the seconds since `start`."""
-    start = time.perf_counter() if start is None else start
-    ndcg = float(validation_ndcg(recommender, data, validation).mean())
-    _note(trials, recommender.name, _settings_of(recommender), ndcg, validation, time.perf_counter() - start)
-    return ndcg
-
-
-def _tune_sequential(
-    data: TrainingSet, truth: pl.DataFrame, config: RecommendersConfig, validation: Validation, seed: int,
-    trials: list[dict[str, Any]],
-) -> tuple[Recommender, tuple[int, int]]:  # fmt: skip
+def _tune_sequential(window: _Window) -> tuple[Recommender, tuple[int, int]]:
     from genre_pipeline.training.sequence_training import train_sequence
     from genre_pipeline.training.validation import validation_target
 
     start = time.perf_counter()
-    settings = config.sequential
-    trained = train_sequence(data, settings.training, seed=seed, validation=validation_target(data, truth))
-    recommender = SequentialRecommender(settings).attach(trained.model, data)
-    _judge(recommender, data, validation, trials, start)
+    settings = window.config.sequential
+    target = validation_target(window.data, window.truth)
+    trained = train_sequence(window.data, settings.training, seed=window.seed, validation=target)
+    recommender = SequentialRecommender(settings).attach(trained.model, window.data)
+    window.judge(recommender, settings, start)
     return recommender, (trained.planned_epochs, trained.best_epoch)
 
 
-def _blend(
-    fitted: Mapping[str, Recommender], data: TrainingSet, config: RecommendersConfig, validation: Validation, seed: int,
-    trials: list[dict[str, Any]],
-) -> BlendWeights:  # fmt: skip
+def _blend(fitted: Mapping[str, Recommender], window: _Window) -> BlendWeights:
     start = time.perf_counter()
-    lengths = data.history_lengths[validation.users]
-    pool = pool_candidates(fitted, data, validation, depth=config.hybrid.pool_depth)
+    data, validation, hybrid = window.data, window.validation, window.config.hybrid
     weights = choose_weights(
-        pool,
+        pool_candidates(fitted, data, validation, depth=hybrid.pool_depth),
         list(fitted),
-        lengths,
-        edges=config.hybrid.segment_edges,
-        trials=config.hybrid.trials,
-        min_segment_users=config.hybrid.min_segment_users,
-        seed=seed,
+        data.history_lengths[validation.users],
+        edges=hybrid.segment_edges,
+        trials=hybrid.trials,
+        min_segment_users=hybrid.min_segment_users,
+        seed=window.seed,
     )
-    hybrid = HybridRecommender(fitted, weights).fit(data, seed=seed)
-    ndcg = float(validation_ndcg(hybrid, data, validation).mean())
-    _note(trials, HYBRID, config.hybrid, ndcg, validation, time.perf_counter() - start)
+    window.judge(HybridRecommender(fitted, weights).fit(data, seed=window.seed), hybrid, start)
     return weights
-
-
-def _note(
-    trials: list[dict[str, Any]], name: str, settings: Settings, ndcg: float, validation: Validation, seconds: float
-) -> None:
-    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
-    trials.append(
-        {"recommender": name, "settings": text, "ndcg": ndcg, "users": len(validation.users), "seconds": seconds}
-    )
 
 
 def _trials_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -287,40 +292,17 @@ def _trials_frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def _settings_of(recommender: Recommender) -> Settings:
-    settings: Settings = recommender.config  # type: ignore[attr-defined]
-    return settings
+@dataclass(frozen=True)
+class _Kind:
+    config: type[Settings]
+    build: Callable[[Any], Recommender]
 
 
-def _check(config: RecommendersConfig) -> None:
-    if "popularity" not in config.enabled:
-        raise ConfigError(
-            "recommenders.enabled leaves out 'popularity'",
-            remedy="Add it: it is the floor of the evaluation and the list of cold users.",
-            culprits=config.enabled,
-        )
-
-
-_CLASSES: Mapping[str, Any] = {
-    "popularity": PopularityRecommender,
-    "content": ContentRecommender,
-    "item_knn": ItemKnnRecommender,
-    "ease": EaseRecommender,
-    "als": AlsRecommender,
-    "sequential": SequentialRecommender,
+_KINDS: Mapping[str, _Kind] = {
+    "popularity": _Kind(PopularityConfig, PopularityRecommender),
+    "content": _Kind(ContentConfig, ContentRecommender),
+    "item_knn": _Kind(ItemKnnConfig, ItemKnnRecommender),
+    "ease": _Kind(EaseConfig, EaseRecommender),
+    "als": _Kind(AlsConfig, AlsRecommender),
+    "sequential": _Kind(SequentialConfig, SequentialRecommender),
 }
-_CONFIGS: Mapping[str, type[Settings]] = {
-    "popularity": PopularityConfig,
-    "content": ContentConfig,
-    "item_knn": ItemKnnConfig,
-    "ease": EaseConfig,
-    "als": AlsConfig,
-    "sequential": SequentialConfig,
-}
-
-
-def popular_scores(parts: Mapping[str, Recommender]) -> np.ndarray:
-    """float32 [items]: the fitted popularity, which cold users' lists are made of."""
-    popularity = parts["popularity"]
-    assert isinstance(popularity, PopularityRecommender)
-    return popularity.scores

@@ -31,7 +31,8 @@ class Validation:
         """float64 [rows]: nDCG@10 of ranked positions `where` [rows, 10]; entries not `is_real` are no hits."""
         hits = np.asarray(self.taken[np.repeat(rows, where.shape[1]), where.ravel()]).reshape(where.shape) & is_real
         width = where.shape[1]
-        return (hits * DISCOUNTS[:width]).sum(axis=1) / IDEAL[np.minimum(self.counts[rows], K) - 1]
+        gains = (hits * DISCOUNTS[:width]).sum(axis=1)
+        return np.asarray(gains / IDEAL[np.minimum(self.counts[rows], K) - 1])
 
 
 def build_validation(data: TrainingSet, truth: pl.DataFrame, *, max_users: int, seed: int) -> Validation:

@@ -20,7 +20,7 @@ class Split:
     past: pl.DataFrame
     """`Interactions` before the cut."""
     truth: pl.DataFrame
-    """Distinct user_id, item_id of later interactions, of known users, with items new to the user."""
+    """Distinct user_id, item_id of later interactions, of known users, with items new to the user; never empty."""
     as_of: datetime
     """The exclusive end of the past, as `build_training_set` takes it."""
 
@@ -28,7 +28,8 @@ class Split:
 def split_by_time(interactions: pl.DataFrame, train_share: float = 0.8) -> Split:
     """Cut at the time before which `train_share` of the interactions lie; ties on the boundary go to the later side.
 
-    Raises `TrainingError` where either side would be nearly empty, as with a single timestamp.
+    Raises `TrainingError` where either side would be nearly empty, as with a single timestamp, and where nobody known
+    before the cut takes anything new after it.
     """
     times = interactions[TIMESTAMP].sort()
     if len(times) < SMALLEST_SPLIT:
@@ -36,14 +37,13 @@ def split_by_time(interactions: pl.DataFrame, train_share: float = 0.8) -> Split
     return split_at(interactions, times[int(len(times) * train_share)])
 
 
-def split_at(interactions: pl.DataFrame, cut: datetime, until: datetime | None = None) -> Split:
-    """What is known before `cut`, against what known users do from `cut` on (and before `until`)."""
+def split_at(interactions: pl.DataFrame, cut: datetime) -> Split:
+    """What is known before `cut`, against what known users do from `cut` on. Raises `TrainingError` as above."""
     past = interactions.filter(pl.col(TIMESTAMP) < cut)
-    later = pl.col(TIMESTAMP) >= cut if until is None else pl.col(TIMESTAMP).is_between(cut, until, closed="left")
-    future = interactions.filter(later)
+    future = interactions.filter(pl.col(TIMESTAMP) >= cut)
     if past.height < SMALLEST_SPLIT or future.is_empty():
         raise _too_little(min(past.height, future.height))
-    return Split(past, _new_pairs(future, past), cut)
+    return Split(past, _truth(future, past), cut)
 
 
 def split_leave_one_out(interactions: pl.DataFrame) -> Split:
@@ -56,19 +56,41 @@ def split_leave_one_out(interactions: pl.DataFrame) -> Split:
     past, last = ordered.filter(~is_last).select(columns), ordered.filter(is_last).select(columns)
     if past.height < SMALLEST_SPLIT or last.is_empty():
         raise _too_little(min(past.height, last.height))
-    after_everything = interactions[TIMESTAMP].max() + timedelta(microseconds=1)  # type: ignore[operator]
-    return Split(past, _new_pairs(last, past), after_everything)
+    return Split(past, _truth(last, past), end_of(interactions))
+
+
+def end_of(interactions: pl.DataFrame) -> datetime:
+    """The exclusive end of all interactions: a microsecond, the clock's tick, after the last."""
+    last: datetime = interactions.get_column(TIMESTAMP).sort().item(-1)
+    return last + timedelta(microseconds=1)
 
 
 def rolling_splits(interactions: pl.DataFrame, *, step: timedelta, train_share: float = 0.8) -> Iterator[Split]:
-    """The test part in steps, each with everything before it as its past: what a nightly job would have known."""
+    """The test part in steps, each with everything before it as its past: what a nightly job would have known.
+
+    Steps in which no known user takes anything new are left out. Raises `TrainingError` as `split_by_time`.
+    """
     cut = split_by_time(interactions, train_share).as_of
-    end: datetime = interactions[TIMESTAMP].max()  # type: ignore[assignment]
-    while cut <= end:
-        until = cut + step
-        if not interactions.filter(pl.col(TIMESTAMP).is_between(cut, until, closed="left")).is_empty():
-            yield split_at(interactions, cut, until)
-        cut = until
+    times = interactions.filter(pl.col(TIMESTAMP) >= cut)[TIMESTAMP]
+    numbers = (times - cut).dt.total_microseconds() // (step // timedelta(microseconds=1))
+    for number in numbers.unique().sort():
+        start = cut + number * step
+        past = interactions.filter(pl.col(TIMESTAMP) < start)
+        future = interactions.filter(pl.col(TIMESTAMP).is_between(start, start + step, closed="left"))
+        truth = _new_pairs(future, past)
+        if not truth.is_empty():
+            yield Split(past, truth, start)
+
+
+def _truth(future: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
+    pairs = _new_pairs(future, past)
+    if pairs.is_empty():
+        raise TrainingError(
+            f"Nobody of {past[USER_ID].n_unique():,} users in the training part takes anything new in the "
+            f"{future.height:,} interactions after it",
+            remedy="Give a longer history: the same users have to come back.",
+        )
+    return pairs
 
 
 def _new_pairs(future: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
