@@ -13,3 +13,5 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 # Meant so: a backfill reads the source once for all days of `interactions`, and computes every other table day by day.
 warnings.filterwarnings("ignore", message="Asset job nightly materializes assets with varying BackfillPolicies")
+# Ibis, which Feast joins with, calls DuckDB by a name that DuckDB is about to drop. Both are pinned.
+warnings.filterwarnings("ignore", message=r"fetch_arrow_table\(\) is deprecated", category=DeprecationWarning)

@@ -6,8 +6,14 @@ import time
 from typing import Any
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
-_SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "ASSET_CHECK_EVALUATION"}
+from genre_pipeline.contracts import errors
+
+_SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED", "ASSET_CHECK_EVALUATION"}
+_ERRORS = f"{errors.__name__}."
+_OF_DAGSTER = "Dependencies for step "
+"""How Dagster explains a skipped step, in its own words; the line of the step says enough."""
 
 
 class ConsoleHandler(logging.Handler):
@@ -27,8 +33,9 @@ class ConsoleHandler(logging.Handler):
             sys.stderr.flush()
 
     def _told(self, record: logging.LogRecord, meta: dict[str, Any]) -> str | None:
-        is_ours = meta.get("step_key") and record.levelno >= logging.INFO
-        return f"      {meta['orig_message']}" if is_ours else None
+        message = str(meta.get("orig_message", ""))
+        is_ours = meta.get("step_key") and record.levelno >= logging.INFO and not message.startswith(_OF_DAGSTER)
+        return f"      {message}" if is_ours else None
 
     def _event(self, event: dg.DagsterEvent) -> str | None:
         kind, step = event.event_type_value, event.step_key or ""
@@ -37,6 +44,8 @@ class ConsoleHandler(logging.Handler):
         if kind == "STEP_START":
             self._started[step] = time.monotonic()
             return f"  …   {step}"
+        if kind == "STEP_SKIPPED":
+            return f"  –   {step}  skipped"
         if kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             return None if check.passed else f"  ✗   check {check.check_name} failed"
@@ -47,11 +56,18 @@ class ConsoleHandler(logging.Handler):
 
 
 def _why(event: dg.DagsterEvent) -> str:
-    """The innermost cause and where it was raised; the UI has the whole chain."""
+    """The innermost cause, and where it was raised unless it is one of ours, whose message is enough."""
     error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
+    if error is None:
+        return ""
+    while error.cause is not None and not _is_named(error):
         error = error.cause
-    return "" if error is None else f"      {error.message.strip()}\n{''.join(error.stack[-2:])}".rstrip()
+    where = "" if _is_named(error) else "".join(error.stack[-2:])
+    return f"      {error.message.strip().removeprefix(_ERRORS)}\n{where}".rstrip()
+
+
+def _is_named(error: SerializableErrorInfo) -> bool:
+    return error.message.startswith(_ERRORS)
 
 
 def _console_logger(context: dg.InitLoggerContext) -> logging.Logger:

@@ -5,9 +5,10 @@ import json
 import dagster as dg
 import polars as pl
 
-from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEM_TEXT_VECTORS, ITEMS, REJECTED_ROWS, USERS
+from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEMS, USERS
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import load_night, sayer
+from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
 from genre_pipeline.evaluation.report import render_report
 from genre_pipeline.evaluation.result import EvaluationResult
 from genre_pipeline.offline.evaluate import evaluate_dataset
@@ -19,7 +20,7 @@ NDCG = "ndcg"
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS, REJECTED_ROWS],
+    same_day=[ITEMS, USERS, *RECOMMENDER_VECTORS],
     all_days=[INTERACTIONS],
     checks=["hybrid_beats_popularity"],
 )

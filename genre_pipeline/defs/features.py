@@ -26,7 +26,7 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import TIME, ItemTexts, ItemVectors
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
-from genre_pipeline.defs.partitions import DAY_BEFORE
+from genre_pipeline.defs.shape import CONFIG
 from genre_pipeline.features.extraction import Technique, extract, extract_sparse
 from genre_pipeline.features.histories import user_histories as histories_of
 from genre_pipeline.features.histories import user_vectors as vectors_of
@@ -150,9 +150,7 @@ def user_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pr
 @daily_asset(
     group=GROUP,
     same_day=[INTERACTIONS],
-    deps=[
-        dg.AssetDep(name, partition_mapping=DAY_BEFORE) for name in (ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES)
-    ],
+    day_before=[ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES],
     checks=["know_no_future"],
 )
 def training_features(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
@@ -248,7 +246,13 @@ def _told(context: dg.AssetExecutionContext) -> Callable[[str, int, int], None]:
     return told
 
 
+_OF_TECHNIQUE = {
+    "text_bag_of_words": item_bag_of_words,
+    "text_tfidf": item_tfidf,
+    "text_weighted": item_text_weighted,
+    "text_llm": item_text_vectors,
+}
 ASSETS: list[Any] = [
-    item_texts, item_bag_of_words, item_tfidf, item_text_weighted, item_text_vectors, item_statistics, user_statistics,
-    user_histories, user_vectors, training_features, online_features,
+    item_texts, *(_OF_TECHNIQUE[technique] for technique in CONFIG.features.techniques), item_statistics,
+    user_statistics, user_histories, user_vectors, training_features, online_features,
 ]  # fmt: skip

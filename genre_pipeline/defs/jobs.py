@@ -3,14 +3,12 @@
 import dagster as dg
 
 from genre_pipeline.contracts.names import INTERACTIONS
-from genre_pipeline.defs.partitions import DAILY
 
 MAX_RUNTIME = {"dagster/max_runtime": str(6 * 3600)}
 
 nightly = dg.define_asset_job(
     "nightly",
     selection=dg.AssetSelection.all(),
-    partitions_def=DAILY,
     description="Everything of one day, from the source to the published tables. In one process: imports cost more "
     "than most steps.",
     executor_def=dg.in_process_executor,
@@ -19,7 +17,6 @@ nightly = dg.define_asset_job(
 history = dg.define_asset_job(
     "history",
     selection=dg.AssetSelection.assets(INTERACTIONS),
-    partitions_def=DAILY,
     description="The interactions of many days in one run: launch it over a range before the first night.",
     executor_def=dg.in_process_executor,
     tags=MAX_RUNTIME,

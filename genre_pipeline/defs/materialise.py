@@ -9,7 +9,8 @@ import dataframely as dy
 import polars as pl
 
 from genre_pipeline.adapters.partitions import Manifest
-from genre_pipeline.defs.partitions import ALL_DAYS_BEFORE, DAILY, SAME_DAY
+from genre_pipeline.contracts.columns import USER_ID
+from genre_pipeline.defs.partitions import ALL_DAYS, DAILY, DAY_BEFORE, EARLIER_DAYS, SAME_DAY
 
 if TYPE_CHECKING:
     Result = dg.MaterializeResult[Any]
@@ -20,6 +21,9 @@ else:
 OWNERS = ("team:data",)
 _SAMPLE_ROWS = 5
 _CELL = 60
+_HIDDEN = "·····"
+_PERSONAL = {USER_ID, "raw"}
+"""Columns that say who somebody is. Dagster keeps metadata for ever, out of reach of `genre forget`."""
 
 
 def daily_asset(
@@ -27,16 +31,18 @@ def daily_asset(
     group: str,
     same_day: Sequence[str] = (),
     all_days: Sequence[str] = (),
+    earlier_days: Sequence[str] = (),
+    day_before: Sequence[str] = (),
     checks: Sequence[str] = (),
     **more: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """An asset with a partition a day; its docstring is what the UI shows.
 
-    `same_day` and `all_days` name what it reads: of its own day, or of every day up to it.
+    What it reads, by name: of its own day, of every day up to it, of every day before it, of the day before it.
     `checks` are claims, `<asset>_<claim>`; they run with the asset, and a failed one stops what comes after it.
     """
-    mapped = [dg.AssetDep(name, partition_mapping=SAME_DAY) for name in same_day]
-    mapped += [dg.AssetDep(name, partition_mapping=ALL_DAYS_BEFORE) for name in all_days]
+    read = {SAME_DAY: same_day, ALL_DAYS: all_days, EARLIER_DAYS: earlier_days, DAY_BEFORE: day_before}
+    deps = [dg.AssetDep(name, partition_mapping=days) for days, names in read.items() for name in names]
 
     def declare(function: Callable[..., Any]) -> dg.AssetsDefinition:
         name = function.__name__
@@ -46,7 +52,7 @@ def daily_asset(
         declared: dg.AssetsDefinition = dg.asset(
             group_name=group,
             partitions_def=DAILY,
-            deps=[*mapped, *more.pop("deps", [])],
+            deps=deps,
             check_specs=specs,
             owners=list(OWNERS),
             **more,
@@ -89,14 +95,16 @@ def keeps_contract(asset: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> 
 
 
 def sample_table(frame: pl.DataFrame, rows: int = _SAMPLE_ROWS) -> str:
-    """The first rows as a Markdown table; long cells are cut."""
+    """The first rows as a Markdown table; long cells are cut, and users stay nameless."""
     head = frame.head(rows)
     lines = [f"| {' | '.join(head.columns)} |", f"|{' --- |' * len(head.columns)}"]
-    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in head.iter_rows()]
+    lines += [f"| {' | '.join(_cell(*cell) for cell in row.items())} |" for row in head.iter_rows(named=True)]
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
+    if column in _PERSONAL:
+        return _HIDDEN
     text = str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
     return text if len(text) <= _CELL else f"{text[:_CELL]}…"
 

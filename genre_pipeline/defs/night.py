@@ -3,23 +3,21 @@
 from collections.abc import Callable
 
 import dagster as dg
+import polars as pl
 
+from genre_pipeline.contracts.columns import USER_ID
 from genre_pipeline.contracts.names import (
     INTERACTIONS,
-    ITEM_TEXT_VECTORS,
-    ITEM_TEXT_WEIGHTED,
     ITEMS,
     REJECTED_ROWS,
     USERS,
 )
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
+from genre_pipeline.defs.shape import VECTOR_TABLES
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.preprocessing.cleaning import RowCounts
 from genre_pipeline.preprocessing.dataset import Dataset
 from genre_pipeline.project import Project, as_of
-
-VECTOR_TABLES = {"text_llm": ITEM_TEXT_VECTORS, "text_weighted": ITEM_TEXT_WEIGHTED}
-"""Where each technique's vectors lie."""
 
 
 def load_night(project: Project, day: str) -> Prepared:
@@ -31,7 +29,7 @@ def load_night(project: Project, day: str) -> Prepared:
             interactions=project.partitions.scan(INTERACTIONS, until=day).collect(),
             items=read(ITEMS, day),
             users=read(USERS, day),
-            rejected=read(REJECTED_ROWS, f"{day}.{INTERACTIONS}"),
+            rejected=read(rejected_of(INTERACTIONS), day),
             counts=_counts(project, day),
             has_clock=True,
             name=project.config.source.name or "" if project.config.source else "",
@@ -49,6 +47,17 @@ def everything_known(project: Project, night: Prepared, day: str) -> TrainingSet
         event_weights=project.config.event_weights,
         item_vectors=night.vectors,
     )
+
+
+def known_users(night: Prepared) -> pl.Series:
+    """Everybody who is listed or has done something: who must get a list. Sorted, String."""
+    listed = [] if night.data.users is None else [night.data.users[USER_ID]]
+    return pl.concat([night.data.interactions[USER_ID], *listed]).unique().sort()
+
+
+def rejected_of(table: str) -> str:
+    """Where the rejected rows of one table wait for `rejected_rows` to gather them."""
+    return f"{REJECTED_ROWS}.{table}"
 
 
 def sayer(context: dg.AssetExecutionContext) -> Callable[[str], None]:

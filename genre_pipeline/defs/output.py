@@ -8,11 +8,12 @@ import dagster as dg
 import polars as pl
 
 from genre_pipeline.adapters.table_records import RunRecord
-from genre_pipeline.contracts.columns import USER_ID
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import PublishRefusedError
 from genre_pipeline.contracts.names import (
     CHAMPION,
     EVALUATION,
+    INTERACTIONS,
     ITEMS,
     ONLINE_FEATURES,
     POPULAR_ITEMS,
@@ -20,9 +21,11 @@ from genre_pipeline.contracts.names import (
     RECOMMENDATIONS,
     REJECTED_ROWS,
     SIMILAR_ITEMS,
+    USERS,
 )
 from genre_pipeline.defs.evaluation import ndcg_of
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
+from genre_pipeline.defs.shape import HAS_NETWORK
 from genre_pipeline.project import Project
 
 GROUP = "output"
@@ -31,9 +34,9 @@ _LISTS = (RECOMMENDATIONS, SIMILAR_ITEMS, POPULAR_ITEMS, ITEMS)
 
 @daily_asset(
     group=GROUP,
-    same_day=[*_LISTS, EVALUATION, ONLINE_FEATURES, REJECTED_ROWS],
+    same_day=[*_LISTS, USERS, EVALUATION, ONLINE_FEATURES, REJECTED_ROWS],
+    all_days=[INTERACTIONS],
     checks=["is_live_or_newer"],
-    retry_policy=None,
 )
 def publication(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """The published tables: recommendations, similar and popular items of the newest day. The pointer moves in one
@@ -59,7 +62,8 @@ def publication(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pro
 def verified_metrics(project: Project, day: str) -> dict[str, float]:
     """nDCG by recommender of the day. Checks hold only within one run, so publishing looks again for itself.
 
-    Raises `PublishRefusedError` where the hybrid does not beat popularity, or users are left without a list.
+    Raises `PublishRefusedError` where the hybrid does not beat popularity, a list holds what its user has had, or too
+    many users are left without a list.
     """
     metrics = project.partitions.read(EVALUATION, day)
     ours, floor = ndcg_of(metrics, "hybrid"), ndcg_of(metrics, "popularity")
@@ -68,11 +72,24 @@ def verified_metrics(project: Project, day: str) -> dict[str, float]:
             f"On {day} the hybrid's nDCG {ours:.4f} does not beat popularity's {floor:.4f}",
             remedy="Read the evaluation report of that day; what was published before stays.",
         )
-    lists = project.partitions.read(RECOMMENDATIONS, day)
-    if lists.is_empty() or lists[USER_ID].null_count():
-        raise PublishRefusedError(f"{day} has no recommendations", remedy="Materialise `recommendations` again.")
+    refuse_unfit_lists(project, day)
     rows = metrics.filter(metric="ndcg")
     return dict(zip(rows["recommender"].to_list(), rows["value"].to_list(), strict=True))
+
+
+def refuse_unfit_lists(project: Project, day: str) -> None:
+    """Raise `PublishRefusedError` unless the day's lists reach enough users and hold nothing they have had."""
+    lists = project.partitions.read(RECOMMENDATIONS, day)
+    past = project.partitions.scan(INTERACTIONS, until=day).select(USER_ID, ITEM_ID).collect()
+    known = pl.concat([past[USER_ID], project.partitions.read(USERS, day)[USER_ID]]).n_unique()
+    share, least = lists[USER_ID].n_unique() / max(known, 1), project.config.publishing.min_users_share
+    seen = lists.join(past, on=[USER_ID, ITEM_ID], how="semi").height
+    if seen or share < least or lists.is_empty():
+        raise PublishRefusedError(
+            f"The lists of {day} reach {share:.1%} of {known:,} users ({least:.1%} are asked for) and hold {seen:,} "
+            "items that their users have had",
+            remedy="Materialise `recommendations` again; what was published before stays.",
+        )
 
 
 def _record(project: Project, day: str, metrics: dict[str, float]) -> RunRecord:
@@ -93,7 +110,7 @@ def _record(project: Project, day: str, metrics: dict[str, float]) -> RunRecord:
 
 
 def _model_version(project: Project, day: str) -> str:
-    if "sequential" not in project.config.recommenders.enabled:
+    if not HAS_NETWORK:
         return "none"
     model_day = project.partitions.read(CHAMPION, day)["model_day"][0]
     sha256 = project.partitions.manifest(CHAMPION, day).decisions["sha256"]

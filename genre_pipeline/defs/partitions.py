@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from genre_pipeline.config import DaysConfig, load_config
+from genre_pipeline.config import DaysConfig
+from genre_pipeline.defs.shape import CONFIG
 
 _EVER = 36_500
 
@@ -15,10 +16,14 @@ def daily_partitions(days: DaysConfig) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(start_date=days.start.isoformat(), end_date=end, timezone="UTC")
 
 
-DAILY = daily_partitions(load_config().days)
+DAILY = daily_partitions(CONFIG.days)
 
 SAME_DAY = dg.TimeWindowPartitionMapping()
-ALL_DAYS_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-_EVER, allow_nonexistent_upstream_partitions=True)
+ALL_DAYS = dg.TimeWindowPartitionMapping(start_offset=-_EVER, allow_nonexistent_upstream_partitions=True)
 """Day D of a table that looks at all of history: every partition up to and including D."""
+EARLIER_DAYS = dg.TimeWindowPartitionMapping(
+    start_offset=-_EVER, end_offset=-1, allow_nonexistent_upstream_partitions=True
+)
+"""Day D of a table that goes on from its own earlier days."""
 DAY_BEFORE = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=-1, allow_nonexistent_upstream_partitions=True)
 """Day D of a table that must not know D itself."""

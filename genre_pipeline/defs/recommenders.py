@@ -8,7 +8,6 @@ from genre_pipeline.contracts.names import (
     CHAMPION,
     HYBRID_SETTINGS,
     INTERACTIONS,
-    ITEM_TEXT_VECTORS,
     ITEMS,
     POPULAR_ITEMS,
     RECOMMENDATIONS,
@@ -18,7 +17,8 @@ from genre_pipeline.contracts.names import (
 from genre_pipeline.contracts.tables import PopularItems, Recommendations, SimilarItems
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
-from genre_pipeline.defs.night import everything_known, load_night, sayer
+from genre_pipeline.defs.night import everything_known, known_users, load_night, sayer
+from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS
 from genre_pipeline.defs.training import FINAL, VALIDATED, champion_recommender
 from genre_pipeline.features.nearest import similar_items as nearest_items
 from genre_pipeline.features.nearest import similar_items_table
@@ -32,12 +32,13 @@ from genre_pipeline.recommenders.suite import HYBRID, Tuned, fit_suite, popular_
 from genre_pipeline.training.splits import split_by_time
 
 GROUP = "recommenders"
-_INPUTS = [ITEMS, USERS, ITEM_TEXT_VECTORS]
+_INPUTS = [ITEMS, USERS, *RECOMMENDER_VECTORS]
+_NETWORK = [CHAMPION] if HAS_NETWORK else []
 
 
 @daily_asset(
     group=GROUP,
-    same_day=[*_INPUTS, CHAMPION],
+    same_day=[*_INPUTS, *_NETWORK],
     all_days=[INTERACTIONS],
 )
 def hybrid_settings(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
@@ -57,7 +58,7 @@ def hybrid_settings(context: dg.AssetExecutionContext, project: dg.ResourceParam
 
 @daily_asset(
     group=GROUP,
-    same_day=[*_INPUTS, HYBRID_SETTINGS],
+    same_day=[*_INPUTS, *_NETWORK, HYBRID_SETTINGS],
     all_days=[INTERACTIONS],
     checks=["keep_their_contract", "hold_nothing_seen", "reach_users"],
 )
@@ -69,7 +70,7 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     tuned = _tuned(project, day)
     say = sayer(context)
     parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))
-    asked = _all_users(night)
+    asked = known_users(night)
     lists = recommend(
         parts[HYBRID], data, asked, k=config.publishing.k, cold_users="popular", popular=popular_scores(parts)
     )
@@ -82,7 +83,7 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS],
+    same_day=_INPUTS,
     all_days=[INTERACTIONS],
     checks=["keeps_its_contract"],
 )
@@ -99,7 +100,7 @@ def similar_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS, HYBRID_SETTINGS],
+    same_day=[*_INPUTS, HYBRID_SETTINGS],
     all_days=[INTERACTIONS],
     checks=["keeps_its_contract"],
 )
@@ -116,19 +117,11 @@ def popular_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
 
 
 def _network(project: Project, day: str, bundle: str, data: TrainingSet) -> dict[str, Recommender]:
-    if "sequential" not in project.config.recommenders.enabled:
-        return {}
-    return {"sequential": champion_recommender(project, day, bundle, data)}
+    return {"sequential": champion_recommender(project, day, bundle, data)} if HAS_NETWORK else {}
 
 
 def _tuned(project: Project, day: str) -> Tuned:
     return Tuned.from_json(project.partitions.verify(HYBRID_SETTINGS, day).decisions)
-
-
-def _all_users(night: Prepared) -> pl.Series:
-    known = [night.data.interactions[USER_ID]]
-    listed = [] if night.data.users is None else [night.data.users[USER_ID]]
-    return pl.concat([*known, *listed]).unique().sort()
 
 
 def _list_checks(frame: pl.DataFrame, night: Prepared, asked: pl.Series, least: float) -> list[dg.AssetCheckResult]:

@@ -1,7 +1,7 @@
 """Running the graph from a terminal, in this process, on the same instance that the Dagster UI shows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,12 +9,24 @@ from typing import Any
 
 import dagster as dg
 
+from genre_pipeline.contracts import errors
 from genre_pipeline.contracts.errors import ConfigError, GenreError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, USER_HISTORIES, USER_STATISTICS
 from genre_pipeline.project import Project
 
 _LOGGING: dict[str, Any] = {"loggers": {"console": {"config": {}}}}
 _EVENING_BEFORE = (ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES)
+_KINDS: list[type[GenreError]] = [GenreError, *GenreError.__subclasses__()]
+_NAMED = {f"{errors.__name__}.{kind.__name__}": kind for kind in _KINDS}
+_INSTANCE = """\
+# Written once by `genre run`, where no dagster.yaml was in the working directory. Yours to change.
+storage:
+  custom: {module: genre_pipeline.defs.instance_storage, class: GenreStorage, config: {}}
+local_artifact_storage: {module: genre_pipeline.defs.instance_storage, class: GenreArtifactStorage, config: {}}
+compute_logs: {module: genre_pipeline.defs.instance_storage, class: GenreComputeLogs, config: {}}
+telemetry: {enabled: false}
+nux: {enabled: false}
+"""
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -30,13 +42,26 @@ class RunOutcome:
     """The named error that stopped it, where there was one."""
 
 
-def run_night(defs: dg.Definitions, project: Project, day: date, *, select: Sequence[str] = ()) -> RunOutcome:
-    """The nightly job of `day`, or only the selected assets of it; days before it that were never read come first."""
+def run_night(
+    defs: dg.Definitions,
+    project: Project,
+    day: date,
+    *,
+    select: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> RunOutcome:
+    """The nightly job of `day`, or only the selected assets of it; days before it that were never read come first.
+
+    Raises `ConfigError` for a day that the configuration leaves out or that has not ended, and for an unknown asset.
+    """
+    _refuse_day(project, day)
+    _refuse_assets(defs, select)
     with dagster_instance(project) as instance:
         if not select:
-            filled = _fill_history(defs, project, day, instance)
+            filled = _fill_history(defs, project, day, instance, say)
             if filled is not None and not filled.is_success:
                 return filled
+        say(f"The night of {day}")
         return _run(defs, "nightly", instance, select=select, partition_key=day.isoformat())
 
 
@@ -51,9 +76,7 @@ def dagster_instance(project: Project) -> dg.DagsterInstance:
     """DAGSTER_HOME's instance; without one, that of the `dagster.yaml` here; without either, one under the home."""
     if "DAGSTER_HOME" not in os.environ:
         here = Path.cwd()
-        home = here if (here / "dagster.yaml").is_file() else project.home / "dagster"
-        home.mkdir(parents=True, exist_ok=True)
-        os.environ["DAGSTER_HOME"] = str(home)
+        os.environ["DAGSTER_HOME"] = str(here if (here / "dagster.yaml").is_file() else _own_instance(project))
     # The instance reads these two from the environment alone, so what genre.yaml says must stand there.
     os.environ.setdefault("GENRE_HOME", str(project.home))
     if project.config.database_url is not None:
@@ -62,17 +85,47 @@ def dagster_instance(project: Project) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def _fill_history(defs: dg.Definitions, project: Project, day: date, instance: dg.DagsterInstance) -> RunOutcome | None:
-    first = project.config.days.start
+def _own_instance(project: Project) -> Path:
+    """An instance of the project's own, which keeps what the one of the repository keeps, and tells nobody."""
+    home = project.home / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").is_file():
+        (home / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
+    return home
+
+
+def _refuse_day(project: Project, day: date) -> None:
+    first, last = project.config.days.start, last_complete_day(project)
+    if not first <= day <= last:
+        raise ConfigError(
+            f"There is no night of {day}: the days go from {first} to {last}",
+            remedy="Give a day between them, or change `days.start` and `days.end` in genre.yaml.",
+        )
+
+
+def _refuse_assets(defs: dg.Definitions, select: Sequence[str]) -> None:
+    known = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
+    unknown = [name for name in select if name not in known]
+    if unknown:
+        raise ConfigError(
+            "There is no such asset", remedy=f"Choose among: {', '.join(sorted(known))}.", culprits=unknown
+        )
+
+
+def _fill_history(
+    defs: dg.Definitions, project: Project, day: date, instance: dg.DagsterInstance, say: Callable[[str], None]
+) -> RunOutcome | None:
+    first, before = project.config.days.start, day - timedelta(days=1)
     present = set(project.partitions.keys(INTERACTIONS))
-    missing = [key for key in _days(first, day) if key not in present]
+    missing = [key for key in _days(first, before) if key not in present]
     if missing:
+        say(f"First the interactions from {missing[0]} to {missing[-1]}, which were never read")
         outcome = _run(defs, "history", instance, tags={_RANGE_START: missing[0], _RANGE_END: missing[-1]})
         if not outcome.is_success:
             return outcome
-    before = (day - timedelta(days=1)).isoformat()
-    if day > first and not all(project.partitions.has(table, before) for table in _EVENING_BEFORE):
-        return _run(defs, "nightly", instance, select=_EVENING_BEFORE, partition_key=before)
+    if day > first and not all(project.partitions.has(table, before.isoformat()) for table in _EVENING_BEFORE):
+        say(f"Then what was known on the evening of {before}")
+        return _run(defs, "nightly", instance, select=_EVENING_BEFORE, partition_key=before.isoformat())
     return None
 
 
@@ -85,12 +138,6 @@ def _run(
     partition_key: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> RunOutcome:
-    known = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
-    unknown = [name for name in select if name not in known]
-    if unknown:
-        raise ConfigError(
-            "There is no such asset", remedy=f"Choose among: {', '.join(sorted(known))}.", culprits=unknown
-        )
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=partition_key,
@@ -111,13 +158,13 @@ def _run(
 
 
 def _named_error(event: dg.DagsterEvent) -> GenreError | None:
-    """The problem and remedy as the asset raised them; Dagster keeps errors as text."""
+    """The error as the asset raised it. Dagster keeps errors as text, in which problem and remedy stand together."""
     error = event.step_failure_data.error
     while error is not None:
-        if error.cls_name is not None and error.cls_name.endswith("Error") and "genre_pipeline" in "".join(error.stack):
-            name, _, message = error.message.strip().partition(": ")
-            if name.startswith("genre_pipeline.contracts.errors."):
-                return GenreError(message.rstrip("."), remedy=f"({name.rsplit('.', 1)[-1]} in {event.step_key})")
+        name, _, message = error.message.strip().partition(": ")
+        kind = _NAMED.get(name)
+        if kind is not None:
+            return kind(message.rstrip("."), remedy=f"(asset {event.step_key})")
         error = error.cause
     return None
 

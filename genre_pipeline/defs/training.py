@@ -12,7 +12,6 @@ from genre_pipeline.contracts.names import (
     CHALLENGER,
     CHAMPION,
     INTERACTIONS,
-    ITEM_TEXT_VECTORS,
     ITEMS,
     SEQUENCE_MODEL,
     USERS,
@@ -20,6 +19,7 @@ from genre_pipeline.contracts.names import (
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import everything_known, load_night
+from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS
 from genre_pipeline.offline.dataset import training_set
 from genre_pipeline.project import Project
 from genre_pipeline.recommenders.sequential import SequentialRecommender
@@ -32,13 +32,14 @@ from genre_pipeline.training.splits import split_by_time
 from genre_pipeline.training.validation import validation_target
 
 GROUP = "training"
+_INPUTS = [ITEMS, USERS, *RECOMMENDER_VECTORS]
 VALIDATED, FINAL = "validated", "final"
 """Two bundles a day: trained before the validation window, which it is judged on; and on everything, which serves."""
 
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, USERS, ITEM_TEXT_VECTORS],
+    same_day=_INPUTS,
     all_days=[INTERACTIONS],
     checks=["loss_is_finite_and_falls"],
     pool="gpu",
@@ -86,7 +87,9 @@ def sequence_model(context: dg.AssetExecutionContext, project: dg.ResourceParam[
 
 @daily_asset(
     group=GROUP,
-    same_day=[SEQUENCE_MODEL],
+    same_day=_INPUTS,
+    all_days=[INTERACTIONS, SEQUENCE_MODEL],
+    earlier_days=[CHAMPION],
 )
 def champion(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """Which day's network serves: the challenger replaces the champion unless it is worse, both judged on the same
@@ -163,8 +166,9 @@ def _register(project: Project, day: str, validated: TrainedSequence) -> str:
             figures={"curves": picture},
             tags={"day": day, "seed": str(project.config.seed)},
         )
-    project.models.set_alias(SEQUENCE_MODEL, CHALLENGER, version.version)
+    if day == max(project.partitions.keys(SEQUENCE_MODEL)):
+        project.models.set_alias(SEQUENCE_MODEL, CHALLENGER, version.version)
     return version.version
 
 
-ASSETS = [sequence_model, champion]
+ASSETS = [sequence_model, champion] if HAS_NETWORK else []
