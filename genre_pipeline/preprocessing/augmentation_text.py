@@ -82,7 +82,7 @@ def _kept_fields(
     rows, columns = filled.shape
     keep = np.asarray(rng.random((rows, columns)) >= config.field_dropout)
     title = np.asarray(is_title)
-    alone = (rng.random(rows) < config.title_only) & filled[:, title].any(axis=1)
+    alone = np.asarray((rng.random(rows) < config.title_only) & filled[:, title].any(axis=1))
     keep = np.asarray(np.where(alone[:, None], title[None, :], keep))
     is_bare = np.asarray(filled.any(axis=1) & ~(keep & filled).any(axis=1))
     first = filled.argmax(axis=1)
