@@ -6,10 +6,12 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import ConfigError, TrainingError
 from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.offline.tuning import choose_settings
+from genre_pipeline.recommenders.audiences import fit_audiences
 from genre_pipeline.recommenders.base import Report, recommend
 from genre_pipeline.recommenders.popularity import PopularityRecommender
-from genre_pipeline.recommenders.suite import HYBRID, Say, fit_suite, popular_scores, tune
-from genre_pipeline.training.splits import Split, end_of, split_by_time, split_leave_one_out
+from genre_pipeline.recommenders.suite import HYBRID, Say, popular_scores
+from genre_pipeline.training.splits import Split, end_of
 
 
 def config_for(recommender: str, config: GenreConfig) -> GenreConfig:
@@ -42,24 +44,21 @@ def batch_recommendations(
 ) -> pl.DataFrame:
     """Each user's `k` best unseen items, schema `Recommendations`; `users` defaults to all users of the data set.
 
-    Users without interactions get the popular list. Settings are chosen on the last fifth of the interactions (on each
-    user's last one where the data knows an order only), then everything is fitted on all. Raises `ConfigError` for a
-    recommender that is not enabled, `TrainingError` for one that finds nothing to learn from.
+    Users without interactions get the popular list. Settings are chosen as `choose_settings` says, then everything is
+    fitted on all. Raises `ConfigError` for a recommender that is not enabled, `TrainingError` for one that finds
+    nothing to learn from.
     """
     config = config_for(recommender, config)
-    everything = prepared.data.interactions
-    inner = split_by_time(everything) if prepared.data.has_clock else split_leave_one_out(everything)
-    say(f"tuning on {inner.past.height:,} interactions, judged by what followed")
-    past = training_set(prepared, inner, config, only_known_items=True)
-    tuned = tune(past, inner.truth, config.recommenders, seed=config.seed, say=say)
-    if recommender not in (*tuned.settings, HYBRID):
+    chosen = choose_settings(prepared, config, say=say)
+    if recommender not in (*chosen.active.settings, HYBRID):
         raise TrainingError(
             f"{recommender} finds nothing to learn from in {prepared.data.name!r}: no item has a text",
             remedy="Give items a title or a description, or use another recommender.",
         )
+    everything = prepared.data.interactions
     data = training_set(prepared, _all_known(everything), config, only_known_items=False)
     say(f"training on all {everything.height:,} interactions")
-    parts = fit_suite(data, tuned, seed=config.seed, say=say)
+    parts = fit_audiences(data, chosen, config.audiences, seed=config.seed, say=say)
     wanted = _all_users(prepared) if users is None else users
     return recommend(
         parts[recommender], data, wanted, k=k, cold_users="popular", popular=popular_scores(parts), report=report
