@@ -1,4 +1,4 @@
-"""Encode once: vectors kept by content hash and model, so that only new or changed texts are ever encoded.
+"""Encode once: vectors kept by content hash and model, so that only what is new or changed is ever encoded.
 
 On disk, `<folder>/<sha256 of the model's identity>/<sha256 of the segment>.parquet`: a segment is named by its own
 content, appears whole by a rename and is never changed, so that a killed run, or two runs at once, lose and spoil
@@ -58,21 +58,29 @@ class VectorCache:
         Every segment is read once and its checksum verified on the very bytes that are used; a corrupt one is renamed
         to `….corrupt` and served to nobody. Reading stops when everything asked for is found.
         """
-        wanted = pl.DataFrame({CONTENT_HASH: content_hashes.unique()})
+        wanted = pl.DataFrame({CONTENT_HASH: content_hashes.unique()}, schema={CONTENT_HASH: pl.String})
+        return self._read_segments(model, wanted)
+
+    def load_all(self, model: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """Everything held of a model, in the form of `load`."""
+        return self._read_segments(model, None)
+
+    def _read_segments(self, model: str, wanted: pl.DataFrame | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
         found = [pl.DataFrame(schema=_SEGMENT).drop(MODEL)]
         corrupt = []
         for path in sorted(self._model_folder(model).glob("*.parquet")):
-            if wanted.is_empty():
+            if wanted is not None and wanted.is_empty():
                 break
             data = _read(path)
             if data is None:
                 corrupt.append(path.name)
                 continue
             rows = pl.read_parquet(io.BytesIO(data)).filter(pl.col(MODEL) == model).drop(MODEL)
-            rows = rows.join(wanted, on=CONTENT_HASH, how="semi")
-            wanted = wanted.join(rows, on=CONTENT_HASH, how="anti")
+            if wanted is not None:
+                rows = rows.join(wanted, on=CONTENT_HASH, how="semi")
+                wanted = wanted.join(rows, on=CONTENT_HASH, how="anti")
             found.append(rows)
-        return pl.concat(found), tuple(corrupt)
+        return pl.concat(found).unique(CONTENT_HASH, keep="first", maintain_order=True), tuple(corrupt)
 
     def append(self, model: str, vectors: pl.DataFrame) -> None:
         """Keep vectors (content_hash, vector) as one new segment; it is on disk, whole, when this returns."""

@@ -1,0 +1,43 @@
+"""Decoded pictures of any size to the batch of pixels that an encoder declares with `ImageInput`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genre_pipeline.contracts.media import ImageInput, Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def to_pixels(pictures: Sequence[Picture], wanted: ImageInput) -> "Tensor":
+    """float32 [n, 3, size, size], channels last in memory: the central square, resized, less mean, by deviation."""
+    import torch
+
+    resized = resize(pictures, wanted.size, wanted.crop_share)  # uint8 [n, 3, size, size]
+    mean = torch.tensor(wanted.mean).mul(255).reshape(1, 3, 1, 1)
+    deviation = torch.tensor(wanted.deviation).mul(255).reshape(1, 3, 1, 1)
+    return ((resized.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+
+
+def resize(pictures: Sequence[Picture], size: int, crop_share: float) -> "Tensor":
+    """uint8 [n, 3, size, size]: the central `crop_share` of the shorter side, bicubic, antialiased.
+
+    Cropping comes first: nothing is resized to be thrown away.
+    """
+    import torch
+    from torch.nn import functional
+
+    batch = torch.empty((len(pictures), 3, size, size), dtype=torch.uint8)
+    for position, picture in enumerate(pictures):
+        square = torch.tensor(_square(picture.pixels, crop_share)).permute(2, 0, 1).unsqueeze(0)  # [1, 3, side, side]
+        batch[position] = functional.interpolate(square, size=(size, size), mode="bicubic", antialias=True)[0]
+    return batch
+
+
+def _square(pixels: np.ndarray, share: float) -> np.ndarray:
+    height, width, _channels = pixels.shape
+    side = max(1, round(min(height, width) * share))
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.ascontiguousarray(pixels[top : top + side, left : left + side])
