@@ -50,7 +50,8 @@ class AudienceHybrid(Recommender):
     name: ClassVar[str] = HYBRID
 
     def __init__(self, active: Recommender, dormant: Recommender, config: AudiencesConfig) -> None:
-        self.active, self.dormant, self.config = active, dormant, config
+        self.active, self.dormant = active, dormant
+        self.config: AudiencesConfig = config
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Both hybrids must have been fitted on the same `data`."""
