@@ -62,7 +62,8 @@ class Pool:
         import torch
 
         blended = (self.scores @ torch.from_numpy(weights.astype(np.float32))).masked_fill(~self.is_real, -torch.inf)
-        best = blended.topk(min(K, blended.shape[1]), dim=1).indices
+        # Ties as in the lists, or a part of many equal scores would be judged for another order.
+        best = torch.from_numpy(top_k(blended.numpy(), K)[0])
         discounts = torch.from_numpy(DISCOUNTS)[: best.shape[1]]
         gains: torch.Tensor = self.taken.gather(1, best) @ discounts
         return gains / self.ideal

@@ -1,0 +1,42 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
+from genre_pipeline.recommenders.content import ContentConfig, ContentRecommender
+from tests.recommenders import tiny_world
+from tests.recommenders.recommender_contract import PersonalContract
+
+
+class TestContent(PersonalContract):
+    @pytest.fixture
+    def recommender(self) -> ContentRecommender:
+        return ContentRecommender(ContentConfig())
+
+    def test_a_new_item_is_near_its_own_crowd(self, fitted: ContentRecommender, data: TrainingSet) -> None:
+        first = self.lists(fitted, data, k=1).filter(pl.col("user_id").str.slice(1).cast(pl.Int64) % 2 == 0)
+        assert first["item_id"].unique().to_list() == [tiny_world.NEW]
+
+    def test_an_item_without_a_vector_scores_zero(self, fitted: ContentRecommender, data: TrainingSet) -> None:
+        assert not fitted.score(np.arange(data.n_users))[:, -1].any()
+
+
+@pytest.mark.parametrize("half_life", [None, 1.0])
+def test_the_cosine_by_hand(half_life: float | None) -> None:
+    hour = tiny_world.timedelta(hours=1)
+    rows = [("a", "i00", tiny_world.AS_OF - 2 * hour), ("a", "i01", tiny_world.AS_OF - hour)]
+    lists = pl.Series([[2.0, 0.0], [0.0, 1.0], [3.0, 4.0]], dtype=pl.List(pl.Float32))
+    vectors = pl.DataFrame({"item_id": ["i00", "i01", "i02"], "vector": lists})
+    data = build_training_set(
+        tiny_world.interactions(rows), tiny_world.items(), as_of=tiny_world.AS_OF, item_vectors={"text_llm": vectors}
+    )
+    scores = ContentRecommender(ContentConfig(half_life_items=half_life)).fit(data, seed=0).score(np.array([0]))
+    older = 1.0 if half_life is None else 0.5
+    expected = np.array([older, 1.0, 0.6 * older + 0.8]) / np.hypot(older, 1.0)
+    np.testing.assert_allclose(scores[0, :3], expected, rtol=1e-6)
+
+
+def test_a_technique_that_nobody_made_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"content.vectors is 'text_weighted'.*Use one of: text_llm"):
+        ContentRecommender(ContentConfig(vectors="text_weighted")).fit(tiny_world.training_set(), seed=0)
