@@ -6,7 +6,6 @@ starts over. Belongs here: http(s) alone. Kept out: files and object stores (`me
 """
 
 import http.client
-import ipaddress
 import re
 import socket
 import ssl
@@ -33,7 +32,8 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 _PATH_CHARACTERS = "/%:@!$&'()*+,;=?~-._"
 _CHUNK = 65_536
 _NAT64 = ip_network("64:ff9b::/96")
-_LOCAL_NAT64 = ip_network("64:ff9b:1::/48")
+_TUNNELS = tuple(map(ip_network, ("2002::/16", "2001::/32", "64:ff9b:1::/48", "fec0::/10", "::/96")))
+"""6to4, Teredo, local NAT64, site-local, IPv4-compatible: they lead to addresses that nobody has checked."""
 _AGENT = "genre-pipeline media reader"
 
 
@@ -97,7 +97,7 @@ class Fetcher:
             answer = self._one(url, deadline)
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer)
+            url = _followed(url, answer)
         raise RefusedError("too_many_redirects", f"Over {self._policy.max_redirects} redirects")
 
     def _one(self, url: str, deadline: float) -> bytes | str:
@@ -222,6 +222,13 @@ class Fetcher:
         return RefusedError("fetch_too_slow", f"Not fetched within {self._policy.seconds:g} s")
 
 
+def _followed(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise RefusedError("location_invalid", f"A redirect leads to no URL: {error}") from error
+
+
 def _shut(wire: socket.socket) -> None:
     # Not the method of an SSLSocket, which would take its encryption off while another thread reads.
     try:
@@ -252,19 +259,14 @@ def _bracketed(host: str) -> str:
 
 
 def _meant(address: Address) -> Iterator[Address]:
-    """The address, and the IPv4 addresses that an IPv6 address carries inside and a gateway would unpack."""
+    """What a connection would reach: also the IPv4 address inside an IPv6 address that a gateway unpacks."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     if mapped is not None:
         yield mapped
         return
     yield address
-    if isinstance(address, IPv6Address):
-        if address.sixtofour is not None:
-            yield address.sixtofour
-        if address.teredo is not None:
-            yield from address.teredo
-        if address in _NAT64:
-            yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        yield IPv4Address(int(address) & 0xFFFFFFFF)
 
 
 def _is_public(address: Address) -> bool:
@@ -272,5 +274,4 @@ def _is_public(address: Address) -> bool:
         address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
         or address.is_reserved or address.is_unspecified
     )  # fmt: skip
-    is_site_local = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not inner and not is_site_local and address not in _LOCAL_NAT64
+    return address.is_global and not inner and not any(address in network for network in _TUNNELS)

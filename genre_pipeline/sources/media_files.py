@@ -74,11 +74,11 @@ class MediaFiles:
         if "::" in key or "://" in key or "\\" in key or key.startswith("/") or ".." in parts:
             raise RefusedError("outside_root", "The location leads out of the data set's own store")
         if root.partition("://")[0].lower() in _WEB:
-            return self._fetcher.fetch(f"{root}/{key}")
+            return self._fetcher.fetch(f"{root}/{'/'.join(parts)}")
         try:
-            with fsspec.open(f"{root}/{key}", "rb") as file:
+            with fsspec.open(f"{root}/{'/'.join(parts)}", "rb") as file:
                 contents: bytes = file.read(self._max_bytes + 1)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise RefusedError("file_missing", "The store has no such object") from error
         except (OSError, ValueError) as error:
             raise RefusedError("fetch_failed", f"The store does not give it: {error}") from error
