@@ -182,7 +182,9 @@ def _mapping(text: str, file: Path | None) -> dict[str, Any]:
         values = yaml.safe_load(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {error}", remedy="Mend the line it names.") from error
+        raise ConfigError(
+            f"{_where(file, error)} is not YAML", remedy="Mend that line, or the one above it."
+        ) from error
     if values is None:
         return {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
@@ -192,6 +194,12 @@ def _mapping(text: str, file: Path | None) -> dict[str, Any]:
         # YAML would silently keep the last of them.
         raise ConfigError("A key is written twice", remedy="Leave one of them.", culprits=repeated)
     return values
+
+
+def _where(file: Path | None, error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(file)
+    return f"{file}, line {error.problem_mark.line + 1}: {error.problem or error.context},"
 
 
 def _repeated_keys(node: yaml.Node | None, file: Path | None) -> Iterator[str]:
