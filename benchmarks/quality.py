@@ -41,14 +41,20 @@ def section(protocol: str, folder: Path, home: Path) -> str:
     found = evaluate_dataset(prepared, config, protocol=protocol, step_days=7, say=note).result  # type: ignore[arg-type]
     minutes = (time.perf_counter() - start) / 60
     peak = psutil.Process().memory_info().rss / 2**20
-    facts = f"{found.protocol.users:,} users, {found.protocol.items:,} items, cut {found.protocol.cut or 'each user’s own'}"
+    facts = (
+        f"{found.protocol.users:,} users, {found.protocol.items:,} items, cut {found.protocol.cut or 'each user’s own'}"
+    )
     return f"## {folder.name}, {protocol}\n\n{facts}; {minutes:.1f} minutes, {peak:,.0f} MB.\n\n{table(found)}\n"
 
 
 def table(found: EvaluationResult) -> str:
     rows = console_rows(found)
     head = list(rows[0])
-    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *(f"| {' | '.join(row.values())} |" for row in rows)]
+    lines = [
+        f"| {' | '.join(head)} |",
+        f"|{' --- |' * len(head)}",
+        *(f"| {' | '.join(row.values())} |" for row in rows),
+    ]
     return "\n".join(lines)
 
 
@@ -56,7 +62,9 @@ def machine() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "torch", "implicit"))
     memory = psutil.virtual_memory().total / 2**30
     now = datetime.now(UTC)
-    return f"{psutil.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {packages}; {now:%Y-%m-%d}."
+    return (
+        f"{psutil.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, {packages}; {now:%Y-%m-%d}."
+    )
 
 
 def note(line: str) -> None:

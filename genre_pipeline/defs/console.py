@@ -12,6 +12,8 @@ from genre_pipeline.contracts import errors
 
 _SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED", "ASSET_CHECK_EVALUATION"}
 _ERRORS = f"{errors.__name__}."
+_CHECK_FAILED = "DagsterAssetCheckFailedError"
+"""Its line is there already."""
 _OF_DAGSTER = "Dependencies for step "
 """How Dagster explains a skipped step, in its own words; the line of the step says enough."""
 
@@ -51,14 +53,14 @@ class ConsoleHandler(logging.Handler):
             return None if check.passed else f"  ✗   check {check.check_name} failed"
         seconds = time.monotonic() - self._started.get(step, time.monotonic())
         if kind == "STEP_FAILURE":
-            return f"  ✗   {step}  {seconds:.1f} s\n{_why(event)}"
+            return "\n".join(filter(None, [f"  ✗   {step}  {seconds:.1f} s", _why(event)]))
         return f"  ✓   {step}  {seconds:.1f} s"
 
 
 def _why(event: dg.DagsterEvent) -> str:
     """The innermost cause, and where it was raised unless it is one of ours, whose message is enough."""
     error = event.step_failure_data.error
-    if error is None:
+    if error is None or error.cls_name == _CHECK_FAILED:
         return ""
     while error.cause is not None and not _is_named(error):
         error = error.cause

@@ -33,6 +33,8 @@ from genre_pipeline.training.validation import validation_target
 
 GROUP = "training"
 _INPUTS = [ITEMS, USERS, *RECOMMENDER_VECTORS]
+_NOISE = 0.05
+"""Share by which dropout moves the loss of two epochs on a small data set, without anything being wrong."""
 VALIDATED, FINAL = "validated", "final"
 """Two bundles a day: trained before the validation window, which it is judged on; and on everything, which serves."""
 
@@ -41,7 +43,7 @@ VALIDATED, FINAL = "validated", "final"
     group=GROUP,
     same_day=_INPUTS,
     all_days=[INTERACTIONS],
-    checks=["loss_is_finite_and_falls"],
+    checks=["loss_is_finite_and_does_not_rise"],
     pool="gpu",
 )
 def sequence_model(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
@@ -74,15 +76,13 @@ def sequence_model(context: dg.AssetExecutionContext, project: dg.ResourceParam[
         companions=lambda folder: _save(folder, (VALIDATED, validated, past), (FINAL, final, everything)),
     )
     version = _register(project, day, validated)
-    loss = curves["train_loss"]
-    falls = passed(
-        SEQUENCE_MODEL,
-        "loss_is_finite_and_falls",
-        loss.is_finite().all() and loss[-1] <= loss[0],
-        first=float(loss[0]),
-        last=float(loss[-1]),
+    return result(
+        curves,
+        manifest,
+        checks=[_loss_check(curves["train_loss"])],
+        mlflow_version=version,
+        best_epoch=validated.best_epoch,
     )
-    return result(curves, manifest, checks=[falls], mlflow_version=version, best_epoch=validated.best_epoch)
 
 
 @daily_asset(
@@ -125,6 +125,13 @@ def champion_recommender(project: Project, day: str, bundle: str, data: Training
     model_day = project.partitions.read(CHAMPION, day)["model_day"][0]
     folder = project.partitions.folder(SEQUENCE_MODEL, model_day) / bundle
     return SequentialRecommender.from_bundle(folder, data)
+
+
+def _loss_check(loss: pl.Series) -> dg.AssetCheckResult:
+    """Divergence is caught here; whether the network is any good is for validation and promotion to say."""
+    is_sound = loss.is_finite().all() and loss[-1] <= loss[0] * (1 + _NOISE)
+    claim = "loss_is_finite_and_does_not_rise"
+    return passed(SEQUENCE_MODEL, claim, is_sound, first=float(loss[0]), last=float(loss[-1]))
 
 
 def _save(folder: Path, *bundles: tuple[str, TrainedSequence, TrainingSet]) -> None:

@@ -15,7 +15,9 @@ from pydantic import Field
 
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.features.device import Device, Precision
 from genre_pipeline.features.extractor import Report, TextExtractor
+from genre_pipeline.features.token_batches import token_batches, tokenise
 from genre_pipeline.models.bert import load_encoder, locate_encoder
 from genre_pipeline.models.model_files import ModelFiles
 
@@ -34,7 +36,7 @@ class LlmTextConfig(Settings):
     tokens_per_batch: int | None = Field(default=None, ge=1)
     """A batch holds as many texts as fit, each counted at the batch's longest; one text always fits. Unset, 2,048,
     which stays in a processor's cache, and 65,536 on a GPU."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """`auto` computes in bfloat16 on a GPU and in float32 elsewhere. Vectors come out as float32 either way."""
 
 
@@ -51,7 +53,9 @@ class LlmText(TextExtractor):
     @property
     def model(self) -> str:
         """The encoder's identity with everything else that moves a vector. The batch size does not."""
-        return f"{self.name}/{self._files.identity}/{self.config.pooling}-{self.config.max_tokens}-{self._precision}"
+        return (
+            f"{self.name}/{self._files.identity}/{self.config.pooling}-{self.config.max_tokens}-{self._place.precision}"
+        )
 
     def encode(self, texts: Sequence[str], report: Report | None = None) -> np.ndarray:
         """Encode each distinct text once. The order of `texts` changes nothing, not a bit."""
@@ -69,32 +73,19 @@ class LlmText(TextExtractor):
         return np.ascontiguousarray(vectors[inverse])
 
     def _batches(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(rows [b], token ids int64 [b, length], mask bool [b, length]), longest texts first."""
-        if not texts:
-            return
+        """(rows [b], token ids int64 [b, length], mask bool [b, length]), longest texts first.
+
+        A tokenizer without special tokens gives nothing for an empty text, whose vector stays zero.
+        """
         _model, tokenizer = self._loaded
-        encoded = tokenizer(texts, truncation=True, max_length=self._max_tokens, return_attention_mask=False)
-        tokens = pl.Series(encoded["input_ids"], dtype=pl.List(pl.Int64))
-        lengths = tokens.list.len().to_numpy().astype(np.int64)
-        order = np.argsort(-lengths, kind="stable")
-        # A tokenizer without special tokens gives nothing for an empty text, whose vector stays zero.
-        order = order[lengths[order] > 0]
-        start = 0
-        while start < len(order):
-            longest = int(lengths[order[start]])
-            rows = order[start : start + max(1, self._tokens_per_batch // longest)]
-            mask = np.arange(longest) < lengths[rows, None]
-            ids = np.full(mask.shape, tokenizer.pad_token_id or 0, dtype=np.int64)
-            ids[mask] = tokens.gather(rows).explode().to_numpy()
-            yield rows, ids, mask
-            start += len(rows)
+        tokens = tokenise(tokenizer, texts, self._max_tokens)
+        return token_batches(tokens, self._tokens_per_batch, pad=tokenizer.pad_token_id or 0)
 
     def _forward(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         import torch
 
         model, _tokenizer = self._loaded
-        is_half = self._precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self._device_type, dtype=torch.bfloat16, enabled=is_half):
+        with torch.inference_mode(), self._place.autocast():
             attention = torch.from_numpy(mask).to(self.device)  # [b, length]
             states = model(input_ids=torch.from_numpy(ids).to(self.device), attention_mask=attention.long())
             states = states.last_hidden_state.float()  # [b, length, width]
@@ -127,14 +118,8 @@ class LlmText(TextExtractor):
 
     @property
     def _tokens_per_batch(self) -> int:
-        return self.config.tokens_per_batch or (65_536 if self._device_type == "cuda" else 2048)
+        return self.config.tokens_per_batch or (65_536 if self._place.kind == "cuda" else 2048)
 
     @property
-    def _device_type(self) -> str:
-        return self.device.split(":", 1)[0]
-
-    @property
-    def _precision(self) -> str:
-        if self.config.precision != "auto":
-            return self.config.precision
-        return "bfloat16" if self._device_type == "cuda" else "float32"
+    def _place(self) -> Device:
+        return Device(self.device, self.config.precision)

@@ -1,0 +1,39 @@
+"""Texts as batches of tokens: longest first, as many as a budget holds, so that little is spent on padding."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+Side = Literal["right", "left"]
+
+
+def tokenise(tokenizer: Any, texts: list[str], max_tokens: int) -> pl.Series:
+    """Token ids List(Int64) by text, cut at `max_tokens`, with the special tokens that the tokenizer adds."""
+    if not texts:
+        return pl.Series(dtype=pl.List(pl.Int64))
+    encoded = tokenizer(texts, truncation=True, max_length=max_tokens, return_attention_mask=False)
+    return pl.Series(encoded["input_ids"], dtype=pl.List(pl.Int64))
+
+
+def token_batches(
+    tokens: pl.Series, budget: int, *, pad: int, padding: Side = "right"
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(rows [b], token ids int64 [b, length], mask bool [b, length]), longest texts first; texts without tokens never.
+
+    A batch holds as many texts as fit in `budget` tokens, each counted at the batch's longest; one text always fits.
+    """
+    lengths = tokens.list.len().to_numpy().astype(np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        rows = order[start : start + max(1, budget // longest)]
+        mask = np.arange(longest) < lengths[rows, None]
+        mask = mask[:, ::-1].copy() if padding == "left" else mask
+        ids = np.full(mask.shape, pad, dtype=np.int64)
+        ids[mask] = tokens.gather(rows).explode().to_numpy()
+        yield rows, ids, mask
+        start += len(rows)
