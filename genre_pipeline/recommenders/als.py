@@ -36,15 +36,15 @@ class AlsRecommender(Recommender):
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
-        model = AlternatingLeastSquares(
-            factors=self.config.factors,
-            regularization=self.config.regularisation,
-            alpha=self.config.alpha,
-            iterations=self.config.iterations,
-            random_state=seed,
-            dtype=np.float32,
-        )
         with threadpool_limits(limits=1, user_api="blas"):
+            model = AlternatingLeastSquares(
+                factors=self.config.factors,
+                regularization=self.config.regularisation,
+                alpha=self.config.alpha,
+                iterations=self.config.iterations,
+                random_state=seed,
+                dtype=np.float32,
+            )
             model.fit(data.matrix, show_progress=False)
         self.users, self.items = model.user_factors, model.item_factors
         return self

@@ -50,7 +50,7 @@ GOOD_ROWS = {"interactions": GOOD, "items": GOOD_ITEM, "users": {"user_id": "001
 def test_too_many_rows_that_break_a_rule_stop_the_night(own_world: World, table: str, rule: str) -> None:
     published, manifest = own_world.published(), own_world.manifests(DAY)[table]
     bad = BAD_ROWS[table, rule]
-    _write(own_world, table, [GOOD_ROWS[table], bad])
+    _write(own_world, table, [bad, GOOD_ROWS[table]])
 
     answer = own_world.genre("run", "--date", DAY, "--select", table)
 
@@ -171,7 +171,7 @@ def test_the_scenarios_own_bad_rows_are_kept_aside_and_all_rows_are_accounted_fo
     all_days = store.keys("interactions")
     of_interactions = pl.concat([store.read("rejected_rows.interactions", day) for day in all_days])
     found = {row["rule"]: json.loads(row["raw"]) for row in of_interactions.to_dicts()}
-    assert found == {rule: row for rule, row in BAD_INTERACTIONS.items()}
+    assert found == dict(BAD_INTERACTIONS)
     books = (
         pl.DataFrame([dict(store.manifest("interactions", day).decisions) for day in all_days]).sum().row(0, named=True)
     )

@@ -95,7 +95,13 @@ def test_a_damaged_index_is_read_or_refused_but_never_breaks_the_reader(
     position %= len(damaged)
     damaged[position] ^= flip
     (folder / "model.index").write_bytes(damaged[:position] if is_cut else damaged)
+    refusal = _refusal(path)
+    assert refusal is None or "model.index" in refusal
+
+
+def _refusal(path: Path) -> str | None:
     try:
         read_checkpoint(path)
     except ModelFileError as error:
-        assert "model.index" in str(error)
+        return str(error)
+    return None
