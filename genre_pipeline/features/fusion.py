@@ -36,7 +36,8 @@ class FusionConfig(Settings):
     shrinkage: float = Field(default=5.0, ge=0)
     """How far whitening goes: 0 gives each direction the same variance, large values leave variances as they are."""
     width: int = Field(default=64, ge=1)
-    """Numbers in a vector of `mean` and `gated`, at most the ranks added up; `concatenate` has just these."""
+    """Numbers in a vector of `mean` and `gated`, at most the rank of the richest modality; `concatenate` has the ranks
+    added up."""
     pair_prior: float = Field(default=256.0, ge=0)
     """Items with two modalities that it takes to believe half of what they say of each other."""
     modality_dropout: float = Field(default=0.2, ge=0, lt=1)

@@ -152,7 +152,9 @@ def _joined(item_ids: pl.Series, model: str, work: _Work) -> dy.DataFrame[ItemVe
         schema={ITEM_ID: pl.String, CONTENT_HASH: pl.String},
     )
     vectors = pl.concat(work.vectors).unique(CONTENT_HASH, keep="first")
-    items = pl.DataFrame({ITEM_ID: item_ids}).join(files, on=ITEM_ID, how="left", maintain_order="left")
+    items = pl.DataFrame({ITEM_ID: item_ids}, schema={ITEM_ID: pl.String}).join(
+        files, on=ITEM_ID, how="left", maintain_order="left"
+    )
     joined = items.join(vectors, on=CONTENT_HASH, how="left", maintain_order="left")
     content = pl.col(CONTENT_HASH).fill_null(NO_CONTENT)
     return ItemVectors.validate(joined.select(ITEM_ID, pl.lit(model).alias(MODEL), content, VECTOR))

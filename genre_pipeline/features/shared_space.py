@@ -15,6 +15,9 @@ def fit_shared_space(
 ) -> dict[str, np.ndarray]:
     """Maps float32 [rank of the modality, width or less] by modality, of whitened rows float32 [n, rank].
 
+    The space has at most as many directions as the richest modality: with all of them, each modality would have
+    directions of its own, and none would be near another.
+
     `shrinkage` is added to each modality's variances, as a multiple of their mean. Two modalities' correlations are
     multiplied by p / (p + `pair_prior`) for p items that have both: few pairs are little evidence.
     """
@@ -33,7 +36,8 @@ def fit_shared_space(
         for other in names[position + 1 :]:
             moment = _moment(white[one], white[other], pair_prior)
             across[spans[one], spans[other]], across[spans[other], spans[one]] = moment, moment.T
-    _values, vectors = eigh(across, within, subset_by_index=[max(0, ends[-1] - width), ends[-1] - 1])
+    width = min(width, max(rows.shape[1] for rows in white.values()))
+    _values, vectors = eigh(across, within, subset_by_index=[ends[-1] - width, ends[-1] - 1])
     vectors = vectors[:, ::-1] * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])[::-1]
     return {name: np.ascontiguousarray(vectors[span], dtype=np.float32) for name, span in spans.items()}
 
