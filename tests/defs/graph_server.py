@@ -1,9 +1,10 @@
 """Runs `genre …` in fresh processes that need not import the heavy libraries again: a child of this one for each.
 
 Days are read when the graph is imported, so a test of the whole graph needs a process of its own with its own
-`genre.yaml`. Importing Feast, MLflow and torch takes ten seconds of processor time; here it is done once, without a
-line of ours, and every command starts as a fork. One JSON line in, `{"folder", "arguments", "log"}`; one out: the exit
-code. Standard output and error go to `<log>.out` and `<log>.err`.
+`genre.yaml`. Importing Feast, MLflow and torch takes ten seconds of processor time; here it is done once, together
+with those rooms of ours that look at no environment, and every command starts as a fork: nothing has been computed by
+then, so no library has started a thread. One JSON line in, `{"folder", "arguments", "log"}`; one out: the exit code.
+Standard output and error go to `<log>.out` and `<log>.err`.
 """
 
 import json
@@ -21,6 +22,13 @@ import mlflow  # noqa: F401
 import polars  # noqa: F401
 import torch  # noqa: F401
 import transformers  # noqa: F401
+
+import genre_pipeline.adapters.feature_store
+import genre_pipeline.adapters.model_registry
+import genre_pipeline.adapters.tables
+import genre_pipeline.cli
+import genre_pipeline.offline.evaluate
+import genre_pipeline.project
 
 COMMAND = "genre"
 
@@ -60,9 +68,7 @@ def run(arguments: list[str]) -> None:
     """`genre …`, or a Python file and its arguments."""
     sys.argv = arguments
     if arguments[0] == COMMAND:
-        from genre_pipeline.cli import main as genre
-
-        genre()
+        genre_pipeline.cli.main()
     else:
         runpy.run_path(arguments[0], run_name="__main__")
 
