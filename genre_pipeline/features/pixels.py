@@ -18,18 +18,18 @@ def to_pixels(pictures: Sequence[Picture], wanted: ImageInput) -> "Tensor":
     resized = resize(pictures, wanted.size, wanted.crop_share)  # uint8 [n, 3, size, size]
     mean = torch.tensor(wanted.mean).mul(255).reshape(1, 3, 1, 1)
     deviation = torch.tensor(wanted.deviation).mul(255).reshape(1, 3, 1, 1)
-    return ((resized.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+    return resized.float().sub_(mean).div_(deviation)
 
 
 def resize(pictures: Sequence[Picture], size: int, crop_share: float) -> "Tensor":
-    """uint8 [n, 3, size, size]: the central `crop_share` of the shorter side, bicubic, antialiased.
+    """uint8 [n, 3, size, size], channels last in memory: the central `crop_share` of the shorter side.
 
-    Cropping comes first: nothing is resized to be thrown away.
+    Bicubic and antialiased. Cropping comes first: nothing is resized to be thrown away.
     """
     import torch
     from torch.nn import functional
 
-    batch = torch.empty((len(pictures), 3, size, size), dtype=torch.uint8)
+    batch = torch.empty((len(pictures), 3, size, size), dtype=torch.uint8, memory_format=torch.channels_last)
     for position, picture in enumerate(pictures):
         square = torch.tensor(_square(picture.pixels, crop_share)).permute(2, 0, 1).unsqueeze(0)  # [1, 3, side, side]
         batch[position] = functional.interpolate(square, size=(size, size), mode="bicubic", antialias=True)[0]
