@@ -37,7 +37,7 @@ def mappings() -> Iterator[tuple[str, str, dg.PartitionMapping | None]]:
             yield name, dep.asset_key.to_user_string(), dep.partition_mapping
 
 
-@pytest.mark.parametrize("name", ASSETS)
+@pytest.mark.parametrize("name", sorted(ASSETS))
 def test_an_asset_has_a_description_a_group_an_owner_and_a_partition_a_day(name: str) -> None:
     spec = ASSETS[name]
     assert spec.description

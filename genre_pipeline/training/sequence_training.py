@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,7 +165,7 @@ class _Training:
     ) -> TrainedSequence:
         import torch
 
-        with torch.random.fork_rng(devices=_cuda_devices(self.device)):
+        with torch.random.fork_rng(devices=_cuda_devices(self.device)), _one_thread(self.device):
             torch.manual_seed(self.seed)
             self._prepare(plan)
             target = None if validation is None else validation.first_users(self.config.validation_users, self.seed)
@@ -285,6 +286,23 @@ def _optimiser(model: SequenceModel, config: SequenceTrainingConfig) -> torch.op
 
 def _copied(model: SequenceModel) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """Hold torch to one thread on a CPU: several add in the order they finish, and no two trainings end alike.
+
+    At the width of these networks a second thread saves nothing.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cuda_devices(device: str) -> list[int]:
