@@ -10,12 +10,12 @@ from dagster_shared.error import SerializableErrorInfo
 
 from genre_pipeline.contracts import errors
 
-_SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "STEP_SKIPPED", "ASSET_CHECK_EVALUATION"}
+_SHOWN = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "ASSET_CHECK_EVALUATION"}
 _ERRORS = f"{errors.__name__}."
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
 """Its line is there already."""
 _OF_DAGSTER = "Dependencies for step "
-"""How Dagster explains a skipped step, in its own words; the line of the step says enough."""
+"""How Dagster says that a step is skipped: in words alone, without an event."""
 
 
 class ConsoleHandler(logging.Handler):
@@ -35,9 +35,10 @@ class ConsoleHandler(logging.Handler):
             sys.stderr.flush()
 
     def _told(self, record: logging.LogRecord, meta: dict[str, Any]) -> str | None:
-        message = str(meta.get("orig_message", ""))
-        is_ours = meta.get("step_key") and record.levelno >= logging.INFO and not message.startswith(_OF_DAGSTER)
-        return f"      {message}" if is_ours else None
+        message, step = str(meta.get("orig_message", "")), meta.get("step_key")
+        if not step or record.levelno < logging.INFO:
+            return None
+        return f"  –   {step}  skipped" if message.startswith(_OF_DAGSTER) else f"      {message}"
 
     def _event(self, event: dg.DagsterEvent) -> str | None:
         kind, step = event.event_type_value, event.step_key or ""
@@ -46,8 +47,6 @@ class ConsoleHandler(logging.Handler):
         if kind == "STEP_START":
             self._started[step] = time.monotonic()
             return f"  …   {step}"
-        if kind == "STEP_SKIPPED":
-            return f"  –   {step}  skipped"
         if kind == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
             return None if check.passed else f"  ✗   check {check.check_name} failed"

@@ -153,11 +153,11 @@ def _run(
         result.success,
         tuple(event.step_key or "" for event in failures),
         tuple(checks),
-        next((error for error in map(_named_error, failures) if error is not None), None),
+        next((error for error in map(named_error, failures) if error is not None), None),
     )
 
 
-def _named_error(event: dg.DagsterEvent) -> GenreError | None:
+def named_error(event: dg.DagsterEvent) -> GenreError | None:
     """The error as the asset raised it. Dagster keeps errors as text, in which problem and remedy stand together."""
     error = event.step_failure_data.error
     while error is not None:

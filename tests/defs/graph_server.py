@@ -1,10 +1,11 @@
 """Runs `genre …` in fresh processes that need not import the heavy libraries again: a child of this one for each.
 
 Days are read when the graph is imported, so a test of the whole graph needs a process of its own with its own
-`genre.yaml`. Importing Feast, MLflow and torch takes ten seconds of processor time; here it is done once, together
-with those rooms of ours that look at no environment, and every command starts as a fork: nothing has been computed by
-then, so no library has started a thread. One JSON line in, `{"folder", "arguments", "log"}`; one out: the exit code.
-Standard output and error go to `<log>.out` and `<log>.err`.
+`genre.yaml`. Importing Feast, MLflow and torch takes ten seconds of processor time; here it is done once, together with
+those rooms of ours that look at no environment, and every command starts as a fork.
+
+One JSON line in, `{"folder", "arguments", "log"}`; one line out: the exit code. Standard output and error go to
+`<log>.out` and `<log>.err`.
 """
 
 import json

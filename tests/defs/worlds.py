@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +95,10 @@ class World:
         return {table: store.verify(table, day).fingerprint for table in tables if store.has(table, day)}
 
     def published(self) -> str | None:
-        current = self.project.tables.current()
-        return None if current is None else current.run_id
+        """The run that readers see, by plain SQL."""
+        with closing(sqlite3.connect(self.folder / "home" / "genre.db")) as connection:
+            row = connection.execute("SELECT run_id FROM publication").fetchone()
+        return None if row is None else str(row[0])
 
 
 def write_project(folder: Path) -> None:
