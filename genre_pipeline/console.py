@@ -1,6 +1,5 @@
 """What the terminal shows: progress and notes on standard error, tables and lists on standard output."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from genre_pipeline.project import Project
 
 _PIPED_WIDTH = 160
-"""A file or a log has no width: wide enough for the evaluation's table, which 80 columns would cut to pieces."""
-_OUT = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH)
+"""A file or a log has no width, and COLUMNS is that of the terminal behind it: enough for the evaluation's table."""
+_OUT = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 _NOTES = Console(stderr=True, highlight=False)
 _HISTORY_ROWS = 10
 
