@@ -17,8 +17,7 @@ from pathlib import Path
 import psutil
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.evaluation.console import console_rows
-from genre_pipeline.evaluation.result import EvaluationResult
+from genre_pipeline.evaluation.console import markdown_table
 from genre_pipeline.offline.dataset import prepare, source_of
 from genre_pipeline.offline.evaluate import evaluate_dataset
 
@@ -44,18 +43,9 @@ def section(protocol: str, folder: Path, home: Path) -> str:
     facts = (
         f"{found.protocol.users:,} users, {found.protocol.items:,} items, cut {found.protocol.cut or 'each user’s own'}"
     )
-    return f"## {folder.name}, {protocol}\n\n{facts}; {minutes:.1f} minutes, {peak:,.0f} MB.\n\n{table(found)}\n"
-
-
-def table(found: EvaluationResult) -> str:
-    rows = console_rows(found)
-    head = list(rows[0])
-    lines = [
-        f"| {' | '.join(head)} |",
-        f"|{' --- |' * len(head)}",
-        *(f"| {' | '.join(row.values())} |" for row in rows),
-    ]
-    return "\n".join(lines)
+    return (
+        f"## {folder.name}, {protocol}\n\n{facts}; {minutes:.1f} minutes, {peak:,.0f} MB.\n\n{markdown_table(found)}\n"
+    )
 
 
 def machine() -> str:

@@ -9,8 +9,8 @@ from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEMS, USER
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import load_night, sayer
 from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
+from genre_pipeline.evaluation.console import markdown_table
 from genre_pipeline.evaluation.report import render_report
-from genre_pipeline.evaluation.result import EvaluationResult
 from genre_pipeline.offline.evaluate import evaluate_dataset
 from genre_pipeline.project import Project
 
@@ -40,26 +40,17 @@ def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
     ours, floor = ndcg_of(frame, "hybrid"), ndcg_of(frame, "popularity")
     check = passed(EVALUATION, "hybrid_beats_popularity", ours > floor, hybrid=ours, popularity=floor)
     return result(
-        frame, manifest, checks=[check], report=dg.MetadataValue.path(str(folder / "report.html")), table=_table(found)
+        frame,
+        manifest,
+        checks=[check],
+        report=dg.MetadataValue.path(str(folder / "report.html")),
+        table=dg.MetadataValue.md(markdown_table(found)),
     )
 
 
 def ndcg_of(metrics: pl.DataFrame, recommender: str) -> float:
     """One recommender's nDCG in a frame of metrics (recommender, metric, value)."""
     return float(metrics.filter(recommender=recommender, metric=NDCG)["value"].item())
-
-
-def _table(found: EvaluationResult) -> dg.MarkdownMetadataValue:
-    from genre_pipeline.evaluation.console import console_rows
-
-    rows = console_rows(found)
-    head = list(rows[0])
-    lines = [
-        f"| {' | '.join(head)} |",
-        f"|{' --- |' * len(head)}",
-        *(f"| {' | '.join(row.values())} |" for row in rows),
-    ]
-    return dg.MetadataValue.md("\n".join(lines))
 
 
 ASSETS = [evaluation]

@@ -1,4 +1,4 @@
-"""The table that the terminal shows: plain rows of text, whatever draws them.
+"""The table of an evaluation as text: plain rows for whatever draws them, and Markdown.
 
 Belongs here: which metrics the table shows.
 """
@@ -24,6 +24,13 @@ def console_rows(result: EvaluationResult) -> list[dict[str, str]]:
         table.setdefault(row[RECOMMENDER], {})[row["metric"]] = row
     versus = {row["versus"]: row for row in result.comparisons.to_dicts() if row["metric"] == "ndcg"}
     return [_row(name, table[name], versus.get(name), result) for name in result.recommenders()]
+
+
+def markdown_table(result: EvaluationResult) -> str:
+    """The same rows as a Markdown table."""
+    rows = console_rows(result)
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(

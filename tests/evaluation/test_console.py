@@ -1,4 +1,4 @@
-from genre_pipeline.evaluation.console import console_rows
+from genre_pipeline.evaluation.console import console_rows, markdown_table
 
 
 def test_rows_in_order_of_ndcg_with_the_same_headings(result):
@@ -17,3 +17,11 @@ def test_cells_of_one_row(result):
     assert dull["recall@3"] == "0.0000 ± 0.0000"
     assert dull["vs hybrid"].startswith("\N{MINUS SIGN}0.")
     assert dull["vs hybrid"].endswith("(p 0.007)")
+
+
+def test_the_markdown_table_has_the_same_cells(result):
+    head, rule, *body = markdown_table(result).splitlines()
+    rows = console_rows(result)
+    assert head == f"| {' | '.join(rows[0])} |"
+    assert rule.count("---") == len(rows[0])
+    assert body == [f"| {' | '.join(row.values())} |" for row in rows]
