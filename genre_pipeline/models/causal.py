@@ -1,7 +1,7 @@
 """Pretrained causal language models (GPT, Llama …): where their files come from, and how they are loaded safely.
 
-Under the rules of `model_files`. The network is loaded without its head: states, not words. Pooling and batching belong
-to `features`.
+Under the rules of `model_files`. Without its head a network gives states, which `features` pools; with it, tokens,
+which `causal_decoding` chooses.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,34 @@ def load_causal(files: ModelFiles, *, device: str = "cpu") -> tuple[Any, Any]:
     return load_network(files).to(device), load_tokenizer(files.folder)
 
 
-def tiny_causal(folder: Path, words: Sequence[str] = (), *, seed: int = 0, width: int = 32, layers: int = 2) -> Path:
+def load_writer(files: ModelFiles, *, device: str = "cpu", is_half: bool = False) -> tuple[Any, Any]:
+    """(network with its head, in evaluation mode, on `device`; fast tokenizer). `is_half` keeps it in bfloat16.
+
+    Raises:
+        ModelFileError: as `load_network`.
+    """
+    import torch
+
+    network = load_network(files, kind="AutoModelForCausalLM")
+    return network.to(device, torch.bfloat16 if is_half else torch.float32), load_tokenizer(files.folder)
+
+
+def tiny_causal(
+    folder: Path,
+    words: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    width: int = 32,
+    layers: int = 2,
+    positions: int = 128,
+    has_head: bool = False,
+) -> Path:
     """Write a random-weight Llama with a tokenizer of single characters and `words` to `folder`.
 
     Equal arguments write equal weights.
     """
     import torch
-    from transformers import LlamaConfig, LlamaModel
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
     characters = [chr(code) for code in range(32, 127)]
     tokens = list(dict.fromkeys(["<s>", "</s>", "<unk>", *characters, *words]))
@@ -51,20 +72,20 @@ def tiny_causal(folder: Path, words: Sequence[str] = (), *, seed: int = 0, width
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=128,
+        max_position_embeddings=positions,
         bos_token_id=0,
         eos_token_id=1,
         pad_token_id=None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaModel(config)
+        model = LlamaForCausalLM(config) if has_head else LlamaModel(config)
     model.save_pretrained(folder)
-    _characters(tokens, words, folder)
+    _characters(tokens, words, folder, positions)
     return folder
 
 
-def _characters(tokens: Sequence[str], words: Sequence[str], folder: Path) -> None:
+def _characters(tokens: Sequence[str], words: Sequence[str], folder: Path, positions: int) -> None:
     """A tokenizer that knows whole `words` and, of everything else, characters; no padding token, as in Llama."""
     from tokenizers import Regex, Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
@@ -75,4 +96,4 @@ def _characters(tokens: Sequence[str], words: Sequence[str], folder: Path) -> No
     pattern = "|".join([*words, r"[\s\S]"])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **named).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=positions, **named).save_pretrained(folder)

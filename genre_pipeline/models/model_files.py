@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from genre_pipeline.contracts.errors import ModelFileError
 
@@ -74,20 +74,22 @@ def locate_model(
     return ModelFiles(folder, f"{family.name}-{digest[:16]}-{rest[:16]}", digest)
 
 
-def load_network(files: ModelFiles) -> Any:
+def load_network(files: ModelFiles, *, kind: Literal["AutoModel", "AutoModelForCausalLM"] = "AutoModel") -> Any:
     """The network of a located model that transformers knows: evaluation mode, float32, on the processor.
+
+    `kind` is the class of transformers that reads it: without a head, or with the one that gives the next token.
 
     Raises:
         ModelFileError: the files are not such a model, or lack tensors that its configuration asks for, which
             transformers would fill with random numbers.
     """
     import torch
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModel
 
     try:
-        with _without_progress_bar():
-            model, info = AutoModel.from_pretrained(
+        with without_progress_bar():
+            model, info = getattr(transformers, kind).from_pretrained(
                 files.folder,
                 local_files_only=True,
                 use_safetensors=True,
@@ -118,7 +120,7 @@ def model_settings(files: ModelFiles, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
+def without_progress_bar() -> Iterator[None]:
     """A tenth of a second needs no bar across somebody's output."""
     from transformers.utils import logging
 
