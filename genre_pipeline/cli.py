@@ -16,6 +16,7 @@ import typer
 
 from genre_pipeline import console
 from genre_pipeline.contracts.errors import GenreError
+from genre_pipeline.contracts.names import AblationName
 
 if TYPE_CHECKING:
     from genre_pipeline.config import GenreConfig
@@ -93,25 +94,31 @@ def evaluate(
     ] = "time",
     k: Annotated[int, typer.Option(min=1, help="Ranks that are judged.")] = 10,
     step_days: Annotated[int, typer.Option(min=1, help="Protocol rolling: days between refits.")] = 7,
+    ablate: Annotated[
+        list[AblationName] | None, typer.Option(help="What to leave out, part by part; may be given again.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Honest offline evaluation: trains on the past only, ranks all items, chooses nothing on the test."""
+    from genre_pipeline.offline.ablation import evaluate_with_ablations
     from genre_pipeline.offline.dataset import prepare, source_of
-    from genre_pipeline.offline.evaluate import evaluate_dataset
     from genre_pipeline.offline.writing import check_report_folder, write_evaluation
 
     settings = _config(config)
     check_report_folder(out)
-    judged = settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"k": k})})
+    how = settings.evaluation.model_copy(update={"k": k, "ablate": tuple(ablate or settings.evaluation.ablate)})
+    judged = settings.model_copy(update={"evaluation": how})
     with console.progress("texts") as progress:
         prepared = prepare(source_of(data), judged, progress)
-    found = evaluate_dataset(prepared, judged, protocol=protocol, step_days=step_days, say=console.say)
-    write_evaluation(found, out)
+    found = evaluate_with_ablations(prepared, judged, protocol=protocol, step_days=step_days, say=console.say)
+    written = write_evaluation(found, out)
     if json_:
         _print_json(found.result.to_json())
     else:
         console.show_evaluation(found.result)
-        console.say(f"Written to {out}: metrics.json, recommendations.parquet, report.html")
+        for name, ablation in found.ablations.items():
+            console.show_ablation(name, ablation)
+        console.say(f"Written to {out}: {', '.join(written)}")
 
 
 @app.command(epilog="Example: `genre batch --data shop/ -k 20 --out lists.parquet`")

@@ -50,7 +50,14 @@ def _type(annotation: Any) -> str:
     text = (
         annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
     )
-    for noise in ("typing.", "collections.abc.", "pathlib.", "pydantic.types.", "datetime."):
+    for noise in (
+        "typing.",
+        "collections.abc.",
+        "pathlib.",
+        "pydantic.types.",
+        "datetime.",
+        "genre_pipeline.contracts.names.",
+    ):
         text = text.replace(noise, "")
     return f"`{text}`".replace("|", "\\|")
 

@@ -67,17 +67,16 @@ def show_evaluation(result: "EvaluationResult") -> None:
     """The table of recommenders, best first, with half the width of each 95 % interval."""
     from genre_pipeline.evaluation.console import console_rows
 
-    rows = console_rows(result)
     protocol = result.protocol
-    table = Table(
-        title=escape(f"{protocol.data}: {protocol.name}, {protocol.users:,} users, {protocol.items:,} items"),
-        title_justify="left",
-    )
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "recommender" else "right")
-    for row in rows:
-        table.add_row(*row.values(), style="bold" if row["recommender"] == result.champion else None)
-    _OUT.print(table)
+    title = f"{protocol.data}: {protocol.name}, {protocol.users:,} users, {protocol.items:,} items"
+    _OUT.print(_rows_table(console_rows(result), title, bold=result.champion))
+
+
+def show_ablation(name: str, result: "EvaluationResult") -> None:
+    """The table of an ablation's variants, its reference first."""
+    from genre_pipeline.evaluation.ablation import ablation_rows
+
+    _OUT.print(_rows_table(ablation_rows(result), f"Ablation: {name}", bold=result.champion))
 
 
 def show_demo(project: "Project", user: str, day: str) -> None:
@@ -102,6 +101,17 @@ def show_demo(project: "Project", user: str, day: str) -> None:
         table.add_row(*row.values(), style="bold" if row["recommender"] == "hybrid" else None)
     _OUT.print(table)
     _OUT.print(Panel(_next_steps(project, day, user), title="Where to look next", title_align="left"))
+
+
+def _rows_table(rows: list[dict[str, str]], title: str, *, bold: str) -> Table:
+    """Rows of text under their keys; the first cell names a row."""
+    table = Table(title=escape(title), title_justify="left")
+    for place, name in enumerate(rows[0]):
+        table.add_column(escape(name), justify="right" if place else "left")
+    for row in rows:
+        first, *_ = row.values()
+        table.add_row(*map(escape, row.values()), style="bold" if first == bold else None)
+    return table
 
 
 def _list_table(found: Mapping[str, Any], title: str) -> Table:

@@ -1,5 +1,7 @@
 """Names of the things the pipeline makes. Asset key = Feast feature view = folder or SQL table = the constant here."""
 
+from enum import StrEnum
+
 INTERACTIONS = "interactions"
 ITEMS = "items"
 USERS = "users"
@@ -40,3 +42,9 @@ PUBLICATION = "publication"
 
 TRAINING_SERVICE = "training_v1"
 SCORING_SERVICE = "scoring_v1"
+
+
+class AblationName(StrEnum):
+    """What an ablation leaves out, part by part."""
+
+    MODALITIES = "modalities"

@@ -1,7 +1,5 @@
 """How good the day's recommenders are, on what users did after a cut that none of them has seen."""
 
-import json
-
 import dagster as dg
 import polars as pl
 
@@ -9,9 +7,10 @@ from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEMS, USER
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import load_night, sayer
 from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
+from genre_pipeline.evaluation.ablation import ablation_markdown
 from genre_pipeline.evaluation.console import markdown_table
-from genre_pipeline.evaluation.report import render_report
-from genre_pipeline.offline.evaluate import evaluate_dataset
+from genre_pipeline.offline.ablation import evaluate_with_ablations
+from genre_pipeline.offline.writing import write_reports
 from genre_pipeline.project import Project
 
 GROUP = "evaluation"
@@ -26,17 +25,15 @@ NDCG = "ndcg"
 )
 def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """Every recommender and the hybrid on the time protocol: trained before the cut, tuned inside that part, ranking
-    the whole catalogue known at the cut. The report is a page of its own.
+    the whole catalogue known at the cut. The report is a page of its own; `evaluation.ablate` adds to it.
     """
     day = context.partition_key
     night = load_night(project, day)
-    found = evaluate_dataset(night, project.config, protocol="time", step_days=7, say=sayer(context)).result
-    frame = found.metrics
+    evaluated = evaluate_with_ablations(night, project.config, protocol="time", step_days=7, say=sayer(context))
+    found, frame = evaluated.result, evaluated.result.metrics
     manifest = project.partitions.write(EVALUATION, day, frame, decisions={"cut": found.protocol.cut})
     folder = project.home / "reports" / day
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.html").write_text(render_report(found), encoding="utf-8")
-    (folder / "metrics.json").write_text(json.dumps(found.to_json(), indent=1), encoding="utf-8")
+    write_reports(evaluated, folder)
     ours, floor = ndcg_of(frame, "hybrid"), ndcg_of(frame, "popularity")
     check = passed(EVALUATION, "hybrid_beats_popularity", ours > floor, hybrid=ours, popularity=floor)
     return result(
@@ -45,6 +42,9 @@ def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
         checks=[check],
         report=dg.MetadataValue.path(str(folder / "report.html")),
         table=dg.MetadataValue.md(markdown_table(found)),
+        **{
+            f"ablation_{name}": dg.MetadataValue.md(ablation_markdown(one)) for name, one in evaluated.ablations.items()
+        },
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, RECOMMENDER, USER_ID
+from genre_pipeline.contracts.names import AblationName
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation import list_metrics
 from genre_pipeline.evaluation.examples import example_users
@@ -34,6 +35,8 @@ class EvaluationConfig(Settings):
     """Resamples of the champion's comparisons; their p-values cannot be smaller than 1 / (1 + this)."""
     examples: int = 3
     """How many users the report shows with their lists."""
+    ablate: tuple[AblationName, ...] = ()
+    """Ablations (`modalities`) made beside every evaluation, the nightly one too; each judges several variants."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class EvaluationInputs:
     """user_id, item_id in time order, oldest first: training. None leaves calibration out."""
     cold_recommendations: pl.DataFrame | None = None
     """As `recommendations`, ranked over a catalogue with the items first seen after the cut."""
+    cold_candidates: pl.DataFrame | None = None
+    """user_id, candidates: how many items each of those lists was drawn from; gives the segment its line of chance."""
     item_vectors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     """Technique to float32 [items, width], rows as in `items`: each adds the metric `diversity_<technique>`."""
 
@@ -114,6 +119,7 @@ def _segments(inputs: EvaluationInputs, champion: str, seed: int, config: Evalua
         seed=seed,
         champion=champion,
         cold_recommendations=inputs.cold_recommendations,
+        cold_candidates=inputs.cold_candidates,
         config=config.segments,
         intervals=config.intervals,
     )

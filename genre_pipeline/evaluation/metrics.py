@@ -26,6 +26,8 @@ from genre_pipeline.contracts.errors import ConfigError, ContractError
 
 RECALL, NDCG, MRR, HIT, MAP = "recall", "ndcg", "mrr", "hit", "map"
 ACCURACY = (RECALL, NDCG, MRR, HIT, MAP)
+RANDOM = "random"
+"""What lists drawn at random are called."""
 
 
 def per_user_metrics(
@@ -56,6 +58,28 @@ def per_user_metrics(
         pl.col("hits", "gain", MRR, "precision").fill_null(0.0)
     )
     return judged.select(RECOMMENDER, USER_ID, *_metric_columns(k)).sort(RECOMMENDER, USER_ID)
+
+
+def chance_metrics(candidates: pl.DataFrame, truth: pl.DataFrame, k: int) -> pl.DataFrame:
+    """What lists drawn at random have on average, in closed form: recall k / n, ndcg by each rank's chance of a hit.
+
+    `candidates` has user_id and candidates (n, Int64: the items a list is drawn from); `truth` as in
+    `per_user_metrics`, and a user's relevant items all count as candidates. The frame is that of `per_user_metrics`
+    for a recommender "random"; mrr, hit and map are null.
+    """
+    sizes = truth.select(USER_ID, ITEM_ID).unique().group_by(USER_ID).agg(pl.len().alias("relevant"))
+    gained = np.cumsum(_discounts(k))
+    joined = sizes.join(candidates, on=USER_ID).sort(USER_ID)
+    relevant = joined["relevant"].to_numpy()
+    n = np.maximum(joined["candidates"].to_numpy(), relevant)
+    ndcg = gained[np.minimum(k, n) - 1] * (relevant / n) / gained[np.minimum(k, relevant) - 1]
+    return joined.select(
+        pl.lit(RANDOM).alias(RECOMMENDER),
+        USER_ID,
+        pl.Series(RECALL, np.minimum(1, k / n)),
+        pl.Series(NDCG, ndcg),
+        *(pl.lit(None, pl.Float64).alias(metric) for metric in (MRR, HIT, MAP)),
+    )
 
 
 def top_ranks(recommendations: pl.DataFrame, k: int) -> pl.DataFrame:

@@ -4,7 +4,7 @@ Belongs here: what each section of the page shows. Words and styles are in `repo
 `plots`. The page has no script and asks no host for anything; everything that came from data is escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.evaluation import labels
+from genre_pipeline.evaluation.ablation import ablation_rows
 from genre_pipeline.evaluation.metrics import ACCURACY
 from genre_pipeline.evaluation.plots import bars, scale_over, whisker
 from genre_pipeline.evaluation.result import EvaluationResult
@@ -20,8 +21,8 @@ Row = dict[str, Any]
 _PLOTTED = ("ndcg", "recall")
 
 
-def render_report(result: EvaluationResult) -> str:
-    """The whole page as HTML text, UTF-8, the same for the same result."""
+def render_report(result: EvaluationResult, ablations: Mapping[str, EvaluationResult] | None = None) -> str:
+    """The whole page as HTML text, UTF-8, the same for the same result; `ablations` have a section, a table each."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -50,6 +51,7 @@ def render_report(result: EvaluationResult) -> str:
         scatter=_scatter(result, names),
         blend=_blend(result),
         cost=_cost(result),
+        ablations={name: ablation_rows(found) for name, found in (ablations or {}).items()},
         labels=labels,
     )
 

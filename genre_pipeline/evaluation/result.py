@@ -123,7 +123,7 @@ class EvaluationResult:
         Keys: layout, protocol, data, cut, k, seed, users, items, train_interactions, test_interactions, resamples,
         confidence, notes, champion, recommenders {name: {metric: {value, low, high, users}}}, comparisons [{metric,
         versus, difference, low, high, p, p_holm}], segments [{kind, segment, k, users, recommenders {name: {metric:
-        {value, low, high}}}}], against_best (rows of `SegmentTables.against_best`), settings {name: {...}},
+        {value, low, high}}}}], against_best and cold_comparisons (rows of `SegmentTables`), settings {name: {...}},
         blend_weights {segment: {recommender: weight}}, cost {name: {fit_seconds, score_seconds, peak_memory_mb}},
         quality {tables [...], rejected [...]}.
         """
@@ -147,6 +147,7 @@ class EvaluationResult:
             "comparisons": _finite(self.comparisons).to_dicts(),
             "segments": _segments_json(self.segments.metrics),
             "against_best": _finite(self.segments.against_best).to_dicts(),
+            "cold_comparisons": _finite(self.segments.cold_comparisons).to_dicts(),
             **_run_json(self.run),
         }
 

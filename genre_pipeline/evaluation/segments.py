@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from genre_pipeline.contracts.columns import ITEM_ID, RECOMMENDER, USER_ID
 from genre_pipeline.contracts.settings import Settings
-from genre_pipeline.evaluation.intervals import IntervalConfig, compare, summary
-from genre_pipeline.evaluation.metrics import NDCG, RECALL, per_user_metrics
+from genre_pipeline.evaluation.intervals import IntervalConfig, compare, compare_all, summary
+from genre_pipeline.evaluation.metrics import NDCG, RANDOM, RECALL, chance_metrics, per_user_metrics
 
 HISTORY, ITEM_POPULARITY, COLD_ITEMS = "history", "item_popularity", "cold_items"
 
@@ -43,6 +43,16 @@ _AGAINST_SCHEMA = {
     "p": pl.Float64,
     "is_worse": pl.Boolean,
     "is_clearly_worse": pl.Boolean,
+}
+
+_COMPARISON_SCHEMA = {
+    "metric": pl.String,
+    "versus": pl.String,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p": pl.Float64,
+    "p_holm": pl.Float64,
 }
 
 
@@ -75,10 +85,12 @@ class SegmentTables:
     `against_best`: kind, segment, k, metric, users, value (the champion's), best_part, best_value, difference, low,
     high, p, is_worse (difference < 0), is_clearly_worse (the whole interval is). The best part is the one with the
     highest mean in that very segment, a choice made in hindsight that favours the part.
+    `cold_comparisons`: metric, versus, difference, low, high, p, p_holm: the champion against everybody on cold items.
     """
 
     metrics: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_METRICS_SCHEMA))
     against_best: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_AGAINST_SCHEMA))
+    cold_comparisons: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_COMPARISON_SCHEMA))
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ def segment_tables(
     seed: int,
     champion: str = "hybrid",
     cold_recommendations: pl.DataFrame | None = None,
+    cold_candidates: pl.DataFrame | None = None,
     metrics: Sequence[str] = (RECALL, NDCG),
     config: SegmentConfig | None = None,
     intervals: IntervalConfig | None = None,
@@ -142,7 +155,8 @@ def segment_tables(
     * history: the users of the truth by `users.history_length`; one that `users` does not have is cold.
     * item_popularity: the truth restricted to head, mid or tail items, same lists.
     * cold_items: the truth restricted to `items.is_cold`, with `cold_recommendations`, lists over a catalogue that
-      includes those items. A recommender without a list there counts as 0: it cannot recommend what is new.
+      includes those items. A recommender without a list there counts as 0: it cannot recommend what is new. With
+      `cold_candidates` (user_id, candidates: the size of that catalogue) "random" has a line: chance, in closed form.
 
     Frames as in `per_user_metrics`; `items` has item_id, popularity (training interactions) and is_cold. Raises
     `ConfigError` where the champion has no list at all.
@@ -154,17 +168,23 @@ def segment_tables(
         *_popularity_groups(recommendations, truth, popularity_segments(items, config), k, names),
     ]
     if cold_recommendations is not None:
-        groups += _cold_group(cold_recommendations, truth, items, config.cold_k, names)
+        groups += _cold_group(cold_recommendations, cold_candidates, truth, items, config.cold_k, names)
     averages = [_labelled(group, summary(group.per_user, seed=seed, config=intervals)) for group in groups]
     against = [
         _against_best(group, average, champion, metric, seed, intervals)
         for group, average in zip(groups, averages, strict=True)
         for metric in metrics
-        if average[RECOMMENDER].n_unique() > 1
+        if len(set(average[RECOMMENDER]) - {RANDOM}) > 1
+    ]
+    cold = [
+        compare_all(group.per_user, champion, metrics, seed=seed, config=intervals)
+        for group in groups
+        if group.kind == COLD_ITEMS
     ]
     return SegmentTables(
         metrics=_stacked(averages, _METRICS_SCHEMA),
         against_best=_stacked(against, _AGAINST_SCHEMA),
+        cold_comparisons=_stacked(cold, _COMPARISON_SCHEMA),
     )
 
 
@@ -186,12 +206,19 @@ def _popularity_groups(
 
 
 def _cold_group(
-    recommendations: pl.DataFrame, truth: pl.DataFrame, items: pl.DataFrame, k: int, names: Sequence[str]
+    recommendations: pl.DataFrame,
+    candidates: pl.DataFrame | None,
+    truth: pl.DataFrame,
+    items: pl.DataFrame,
+    k: int,
+    names: Sequence[str],
 ) -> Iterator[_Group]:
     relevant = truth.join(items.filter("is_cold"), on=ITEM_ID, how="semi")
     if len(relevant):
         everyone = sorted({*names, *recommendations[RECOMMENDER].unique()})
-        yield _Group(COLD_ITEMS, "cold", k, per_user_metrics(recommendations, relevant, k, recommenders=everyone))
+        judged = per_user_metrics(recommendations, relevant, k, recommenders=everyone)
+        chance = [] if candidates is None else [chance_metrics(candidates, relevant, k)]
+        yield _Group(COLD_ITEMS, "cold", k, pl.concat([judged, *chance]))
 
 
 def _labelled(group: _Group, rows: pl.DataFrame) -> pl.DataFrame:
@@ -204,7 +231,7 @@ def _against_best(
     group: _Group, average: pl.DataFrame, champion: str, metric: str, seed: int, intervals: IntervalConfig | None
 ) -> pl.DataFrame:
     of_metric = average.filter(pl.col("metric") == metric)
-    parts = of_metric.filter(pl.col(RECOMMENDER) != champion)
+    parts = of_metric.filter(~pl.col(RECOMMENDER).is_in([champion, RANDOM]))
     best = parts.sort("value", RECOMMENDER, descending=[True, False]).row(0, named=True)
     pair = group.per_user.filter(pl.col(RECOMMENDER).is_in([champion, best[RECOMMENDER]]))
     difference = compare(pair, champion, metric, seed=seed, config=intervals)

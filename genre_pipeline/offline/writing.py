@@ -1,7 +1,9 @@
 """Files that the commands read and write: lists, evaluations, user files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,13 +15,26 @@ from genre_pipeline.offline.evaluate import Evaluation
 _LIST_FORMS = (".csv", ".parquet")
 
 
-def write_evaluation(found: Evaluation, folder: Path) -> None:
-    """metrics.json, recommendations.parquet and report.html."""
-    folder.mkdir(parents=True, exist_ok=True)
-    metrics = json.dumps(found.result.to_json(), indent=1, ensure_ascii=False)
-    (folder / "metrics.json").write_text(metrics, encoding="utf-8")
+def write_evaluation(found: Evaluation, folder: Path) -> list[str]:
+    """metrics.json, report.html, with ablations ablation.json, and recommendations.parquet: the names written."""
+    names = write_reports(found, folder)
     found.recommendations.write_parquet(folder / "recommendations.parquet")
-    (folder / "report.html").write_text(render_report(found.result), encoding="utf-8")
+    return [*names, "recommendations.parquet"]
+
+
+def write_reports(found: Evaluation, folder: Path) -> list[str]:
+    """What `write_evaluation` writes, without the lists."""
+    files = {"metrics.json": _json(found.result.to_json()), "report.html": render_report(found.result, found.ablations)}
+    if found.ablations:
+        files["ablation.json"] = _json({name: result.to_json() for name, result in found.ablations.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def check_report_folder(folder: Path) -> None:

@@ -11,7 +11,8 @@ from genre_pipeline.features.extraction import FeaturesConfig
 from genre_pipeline.features.text_llm import LlmTextConfig
 from genre_pipeline.models.bert import tiny_encoder
 from genre_pipeline.offline.dataset import Prepared, training_set
-from genre_pipeline.offline.evaluate import COLD_LIST, Evaluation, _cold_lists, evaluate_dataset
+from genre_pipeline.offline.evaluate import Evaluation, evaluate_dataset
+from genre_pipeline.offline.judging import COLD_LIST, cold_lists
 from genre_pipeline.offline.writing import write_evaluation
 from genre_pipeline.recommenders.blending import BlendWeights
 from genre_pipeline.recommenders.content import ContentConfig
@@ -96,16 +97,16 @@ def test_an_item_of_the_future_is_judged_in_its_own_segment_only(
     cold = found.result.segments.metrics.filter((pl.col("k") == COLD_LIST) & (pl.col("metric") == "recall"))
     # 24 items and lists of 50: everything possible is listed.
     assert dict(cold.select("recommender", "value").iter_rows()) == dict.fromkeys(
-        ("popularity", "content", "hybrid"), 1.0
+        ("popularity", "content", "hybrid", "random"), 1.0
     )
     split = split_by_time(prepared.data.interactions)
     data = training_set(prepared, split, wide, only_known_items=True)
     weights = BlendWeights(parts=("popularity", "content"), weights=((0.0, 1.0),))
     tuned = Tuned({"popularity": PopularityConfig(), "content": ContentConfig()}, weights, None, pl.DataFrame())
     parts = fit_suite(data, tuned, seed=0, say=lambda _: None)
-    lists = _cold_lists(prepared, split, data, parts, tuned)
-    assert lists is not None
-    of_hybrid = lists.filter((pl.col("recommender") == "hybrid") & (pl.col("item_id") == scenario.COLD_ITEM))
+    cold_found = cold_lists(prepared, split, data, parts, tuned)
+    assert cold_found is not None
+    of_hybrid = cold_found.lists.filter((pl.col("recommender") == "hybrid") & (pl.col("item_id") == scenario.COLD_ITEM))
     assert of_hybrid["score"].median() > 0.3  # type: ignore[operator]
 
 

@@ -1,0 +1,81 @@
+"""The table of an ablation as text: each variant beside the reference, on known items and on cold ones.
+
+Belongs here: which numbers such a table shows. An ablation's result is an evaluation's, with variants in the place of
+recommenders.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from genre_pipeline.contracts.columns import RECOMMENDER
+from genre_pipeline.evaluation.labels import metric_label, metric_value, p_value, signed
+from genre_pipeline.evaluation.metrics import NDCG, RANDOM, RECALL
+from genre_pipeline.evaluation.result import EvaluationResult
+from genre_pipeline.evaluation.segments import COLD_ITEMS
+
+_NOTHING = "–"
+Row = dict[str, Any]
+
+
+def ablation_rows(result: EvaluationResult) -> list[dict[str, str]]:
+    """One row a variant, the reference first, then by nDCG; the keys are the headings, the same in every row.
+
+    Differences are those of the variant to the reference on the same users, with their interval and Holm-corrected p.
+    The columns on cold items are there where some user took one; "× chance" is the recall by that of random lists.
+    """
+    others = [name for name in result.recommenders() if name != result.champion]
+    return [_row(name, result) for name in (result.champion, *others)]
+
+
+def ablation_markdown(result: EvaluationResult) -> str:
+    """The same rows as a Markdown table."""
+    rows = ablation_rows(result)
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _row(name: str, result: EvaluationResult) -> dict[str, str]:
+    k, own = result.protocol.k, result.metrics.filter(pl.col(RECOMMENDER) == name)
+    versus = f"vs {result.champion}"
+    cells = {
+        "variant": name,
+        metric_label(NDCG, k): _with_reach(own, NDCG),
+        versus: _difference(result.comparisons, name),
+        metric_label(RECALL, k): _with_reach(own, RECALL),
+    }
+    return cells | _cold_cells(name, result, versus)
+
+
+def _cold_cells(name: str, result: EvaluationResult, versus: str) -> dict[str, str]:
+    cold = result.segments.metrics.filter((pl.col("kind") == COLD_ITEMS) & (pl.col("metric") == RECALL))
+    if cold.is_empty():
+        return {}
+    own = cold.filter(pl.col(RECOMMENDER) == name)
+    chance = cold.filter(pl.col(RECOMMENDER) == RANDOM)["value"]
+    value = own["value"].item()
+    times = f"{value / chance.item():.1f}" if len(chance) and chance.item() and value is not None else _NOTHING
+    heading = f"cold {metric_label(RECALL, cold['k'][0])}"
+    differences = result.segments.cold_comparisons.filter(pl.col("metric") == RECALL)
+    return {
+        heading: _with_reach(own, RECALL),
+        "× chance": times,
+        f"cold {versus}": _difference(differences, name, metric=RECALL),
+    }
+
+
+def _with_reach(rows: pl.DataFrame, metric: str) -> str:
+    row: Row = rows.filter(pl.col("metric") == metric).row(0, named=True)
+    reach = "" if row["low"] is None else f" ± {metric_value(metric, (row['high'] - row['low']) / 2)}"
+    return f"{metric_value(metric, row['value'])}{reach}"
+
+
+def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str:
+    rows = comparisons.filter((pl.col("metric") == metric) & (pl.col("versus") == name)).to_dicts()
+    if not rows or rows[0]["difference"] is None:
+        return ""
+    # The reference minus the variant: the table says it from the variant's side.
+    row = rows[0]
+    if row["low"] is None:
+        return signed(-row["difference"])
+    return f"{signed(-row['difference'])} [{signed(-row['high'])}, {signed(-row['low'])}] (p {p_value(row['p_holm'])})"

@@ -1,0 +1,92 @@
+"""Ablations: what each part is worth, told by leaving it out. One protocol, the same users, paired intervals.
+
+A variant stands in the place of a recommender, so that everything an evaluation knows (intervals, paired comparisons,
+segments, cold items) holds for ablations as it is. A further ablation is a module with an `Ablation`, named below.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.columns import RECOMMENDER
+from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.names import AblationName
+from genre_pipeline.evaluation.result import EvaluationResult, RunFacts
+from genre_pipeline.offline.ablation_modalities import MODALITIES
+from genre_pipeline.offline.dataset import Prepared
+from genre_pipeline.offline.evaluate import Evaluation, evaluate_dataset, judged, mean_cost
+from genre_pipeline.offline.judging import ColdLists, ProtocolName, Step, walk
+from genre_pipeline.offline.variant import Ablation, Variant
+from genre_pipeline.recommenders.suite import Say
+
+ABLATIONS: Mapping[AblationName, Ablation] = {AblationName.MODALITIES: MODALITIES}
+"""What `--ablate` and `evaluation.ablate` may name."""
+
+
+def evaluate_with_ablations(
+    prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, step_days: int, say: Say
+) -> Evaluation:
+    """`evaluate_dataset`, and every ablation that `config.evaluation.ablate` names, on the same splits."""
+    found = evaluate_dataset(prepared, config, protocol=protocol, step_days=step_days, say=say)
+    named = dict.fromkeys(config.evaluation.ablate)
+    results = {name: ablate(name, prepared, config, protocol=protocol, step_days=step_days, say=say) for name in named}
+    return replace(found, ablations=results)
+
+
+def ablate(
+    name: AblationName, prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, step_days: int, say: Say
+) -> EvaluationResult:
+    """One ablation: variants as recommenders, its reference as champion. Each is tuned inside the training part.
+
+    Raises `ConfigError` where the data leave nothing to compare.
+    """
+    ablation = ABLATIONS[name]
+    judgements = []
+    for variant in ablation.variants(prepared, config):
+        say(f"{name}: {variant.name}")
+        walked = walk(variant.prepared, variant.config, protocol=protocol, step_days=step_days, say=_quiet)
+        judgements.append(_Judgement(variant, [_renamed(step, variant) for step in walked.steps]))
+    if len(judgements) < 2:
+        raise ConfigError(
+            f"The ablation {name!r} finds nothing to compare in {prepared.data.name!r}",
+            remedy="Leave it out, or give data and techniques with more than one part.",
+            culprits=[one.variant.name for one in judgements],
+        )
+    steps = [_together(of_step) for of_step in zip(*(one.steps for one in judgements), strict=True)]
+    facts = RunFacts(cost=mean_cost(steps))
+    return judged(prepared.data, steps, config, protocol=protocol, facts=facts, champion=ablation.reference)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    variant: Variant
+    steps: list[Step]
+
+
+def _renamed(step: Step, variant: Variant) -> Step:
+    """The lists of the variant's recommender alone, under the variant's name."""
+    cold = step.cold and ColdLists(_under(step.cold.lists, variant), step.cold.candidates)
+    return replace(step, lists=_under(step.lists, variant), cold=cold, cost=_under(step.cost, variant))
+
+
+def _under(rows: pl.DataFrame, variant: Variant) -> pl.DataFrame:
+    own = rows.filter(pl.col(RECOMMENDER) == variant.recommender)
+    return own.with_columns(pl.lit(variant.name).alias(RECOMMENDER))
+
+
+def _together(steps: tuple[Step, ...]) -> Step:
+    """One step of all variants: they share the split and its truth, and differ in their lists."""
+    cold = [step.cold for step in steps if step.cold is not None]
+    return replace(
+        steps[0],
+        lists=pl.concat([step.lists for step in steps]),
+        cold=ColdLists(pl.concat([one.lists for one in cold]), cold[0].candidates) if cold else None,
+        cost=pl.concat([step.cost for step in steps]),
+    )
+
+
+def _quiet(line: str) -> None:
+    """A variant's own progress would drown the ablation's."""
+    del line

@@ -1,0 +1,30 @@
+"""One row of an ablation: a data set and a configuration with something left out, and whose lists are judged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.offline.dataset import Prepared
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is judged under one name."""
+
+    name: str
+    """The row's name in the table: "without image"."""
+    prepared: Prepared
+    config: GenreConfig
+    """Enables `recommender`, and the popularity that every suite needs; nothing else has to be fitted."""
+    recommender: str = "content"
+    """Whose lists stand for the variant."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A question that variants answer together."""
+
+    reference: str
+    """The variant that the others are compared with, each on the same users."""
+    variants: Callable[[Prepared, GenreConfig], Iterable[Variant]]
+    """The variants, reference first. Made lazily: one is judged and let go before the next is made."""
