@@ -135,5 +135,38 @@ events = sa.Table(
 )
 """The event log: what the service was told, once per event id."""
 
+llm_calls = sa.Table(
+    "llm_calls",
+    METADATA,
+    sa.Column("call_id", ID, primary_key=True),
+    sa.Column("request_key", ID, nullable=False, index=True),
+    sa.Column("scheme", sa.Text, nullable=False),
+    sa.Column("subject", ID, nullable=False, index=True),
+    sa.Column("is_personal", sa.Boolean, nullable=False),
+    sa.Column("prompt_version", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("parameters", DOCUMENT, nullable=False),
+    sa.Column("input_hash", sa.Text, nullable=False),
+    sa.Column("raw_reply", sa.Text, nullable=True),
+    sa.Column("parsed", DOCUMENT, nullable=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("assumed_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.Double, nullable=False),
+    sa.Column("latency_s", sa.Double, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("day", sa.Date, nullable=False, index=True),
+)
+"""The ledger: one row a call that a language model was asked, written before its reply is used, never changed.
+
+A request's rows share its `request_key`; the earliest with a `raw_reply` answers it for good. `status` is model,
+repaired (the answer of a second prompt that named the first one's fault) or failed, `reason` says why.
+`assumed_tokens` were never reported by the endpoint and are counted at the worst: the reply was cut off or never came.
+`is_personal` marks a subject that is a user: such rows go when the user is forgotten.
+"""
+
 RUN_TABLES = (recommendations, similar_items, popular_items, catalogue)
 """Tables whose rows belong to a run and go with it."""
