@@ -92,7 +92,8 @@ def similar_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     day = context.partition_key
     data = everything_known(project, load_night(project, day), day)
     vectors = data.item_vectors[project.config.reasons.vectors]
-    where, scores = nearest_items(vectors, data.is_candidate, project.config.publishing.similar_k)
+    wanted, how = project.config.publishing.similar_k, project.config.features.nearest
+    where, scores = nearest_items(vectors, data.is_candidate, wanted, config=how)
     frame = similar_items_table(data.item_ids, where, scores)
     manifest = project.partitions.write(SIMILAR_ITEMS, day, frame)
     return result(frame, manifest, checks=[keeps_contract(SIMILAR_ITEMS, frame, SimilarItems)])

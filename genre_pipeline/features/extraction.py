@@ -15,6 +15,7 @@ from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
 from genre_pipeline.features.extractor import SparseTextExtractor, TextExtractor
 from genre_pipeline.features.histories import HistoryConfig
 from genre_pipeline.features.item_texts import ItemTextConfig, compose_item_texts
+from genre_pipeline.features.nearest import NearestConfig
 from genre_pipeline.features.statistics import StatisticsConfig
 from genre_pipeline.features.text_bag_of_words import BagOfWords, BagOfWordsConfig
 from genre_pipeline.features.text_llm import LlmText, LlmTextConfig
@@ -51,6 +52,8 @@ class FeaturesConfig(Settings):
     """Users' latest interactions, and the vector made of them."""
     statistics: StatisticsConfig = StatisticsConfig()
     """Counts and ages of items and users."""
+    nearest: NearestConfig = NearestConfig()
+    """How nearest items are looked for."""
 
 
 @dataclass(frozen=True)

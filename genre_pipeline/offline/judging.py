@@ -24,7 +24,7 @@ from genre_pipeline.recommenders.suite import HYBRID, Say, Tuned, fit_suite, pop
 from genre_pipeline.training.splits import Split, rolling_splits, split_by_time, split_leave_one_out
 
 ProtocolName = Literal["time", "leave-one-out", "rolling"]
-ROLLING = "rolling"
+ROLLING: Literal["rolling"] = "rolling"
 COLD_LIST = 50
 """Depth of the lists in which cold items are looked for."""
 _ROLLING_SEPARATOR = " @ "

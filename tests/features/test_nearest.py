@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from genre_pipeline.contracts.tables import SimilarItems
-from genre_pipeline.features.nearest import similar_items, similar_items_table
+from genre_pipeline.features.nearest import NearestConfig, similar_items, similar_items_table
 from genre_pipeline.features.similarity import l2_normalise
 
 
@@ -81,3 +81,40 @@ def test_the_table_has_ranks_from_one_and_no_padding() -> None:
     )
     assert_frame_equal(table, expected)
     SimilarItems.validate(table)
+
+
+@pytest.mark.parametrize(("width", "noise", "least"), [(32, 0.5, 0.97), (32, 3.0, 0.9), (33, 1.0, 0.9)])
+def test_the_index_finds_what_exact_search_finds(width: int, noise: float, least: float) -> None:
+    """Recall@20 on strongly and weakly clustered vectors; what is found has its exact score."""
+    vectors = _clustered(4000, width, noise)
+    is_candidate = np.random.default_rng(1).random(len(vectors)) < 0.9
+    exact, _ = similar_items(vectors, is_candidate, 20)
+    found, scores = similar_items(vectors, is_candidate, 20, config=NearestConfig(exact_below=1000))
+    recall = np.mean([len(set(one) & set(other)) / 20 for one, other in zip(exact, found, strict=True)])
+    assert recall >= least
+    assert is_candidate[found].all()
+    assert (found != np.arange(len(vectors))[:, None]).all()
+    np.testing.assert_allclose(scores, np.einsum("nd,nkd->nk", vectors, vectors[found]), atol=1e-5)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_the_threshold_decides_and_the_index_gives_the_same_bits() -> None:
+    vectors = _clustered(2000, 16, 2.0)
+    vectors[7] = 0
+    everybody = np.ones(2000, dtype=bool)
+    exact = similar_items(vectors, everybody, 10)[0]
+    np.testing.assert_array_equal(
+        similar_items(vectors, everybody, 10, config=NearestConfig(exact_below=2001))[0], exact
+    )
+    coarse = NearestConfig(exact_below=1000, refine=1)
+    one, other = (similar_items(vectors, everybody, 10, config=coarse)[0] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert (one != exact).any()
+    assert (one[7] == -1).all()
+    assert 7 not in one
+
+
+def _clustered(count: int, width: int, noise: float) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(100, width))[generator.integers(0, 100, count)]
+    return l2_normalise(centres + noise * generator.normal(size=(count, width)))
