@@ -1,6 +1,6 @@
 """MLflow: trainings, their curves and pictures, and the registry of model versions behind aliases.
 
-MLflow carries bundles as opaque files (see `training.export`): it never pickles a model nor loads one. Deciding which
+MLflow carries bundles as opaque files (see `training.bundle`): it never pickles a model nor loads one. Deciding which
 version deserves an alias does not belong here.
 """
 
@@ -19,7 +19,7 @@ import polars as pl
 
 from genre_pipeline.contracts.errors import ContractError, ModelFileError
 from genre_pipeline.contracts.names import CHAMPION
-from genre_pipeline.training.export import bundle_sha256, verify_bundle
+from genre_pipeline.training.bundle import bundle_sha256, verify_bundle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

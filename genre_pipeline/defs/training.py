@@ -24,9 +24,10 @@ from genre_pipeline.offline.dataset import training_set
 from genre_pipeline.project import Project
 from genre_pipeline.recommenders.sequential import SequentialRecommender
 from genre_pipeline.recommenders.validation import build_validation, validation_ndcg
-from genre_pipeline.training.export import bundle_sha256, save_bundle
+from genre_pipeline.training.bundle import bundle_sha256
 from genre_pipeline.training.figures import training_curve_figure
 from genre_pipeline.training.promotion import decide_promotion
+from genre_pipeline.training.sequence_bundle import save_sequence_bundle
 from genre_pipeline.training.sequence_training import TrainedSequence, refit_sequence, train_sequence
 from genre_pipeline.training.splits import split_by_time
 from genre_pipeline.training.validation import validation_target
@@ -136,7 +137,7 @@ def _loss_check(loss: pl.Series) -> dg.AssetCheckResult:
 
 def _save(folder: Path, *bundles: tuple[str, TrainedSequence, TrainingSet]) -> None:
     for name, trained, data in bundles:
-        save_bundle(trained.model, folder / name, item_ids=data.item_ids, decisions=trained.decisions)
+        save_sequence_bundle(trained.model, folder / name, item_ids=data.item_ids, decisions=trained.decisions)
 
 
 def _scores(project: Project, model_day: str, past: TrainingSet, truth: pl.DataFrame) -> pl.DataFrame:

@@ -68,9 +68,9 @@ class SequentialRecommender(Recommender):
         """
         import torch
 
-        from genre_pipeline.training.export import load_bundle
+        from genre_pipeline.training.sequence_bundle import load_sequence_bundle
 
-        bundle = load_bundle(folder, sha256=sha256)
+        bundle = load_sequence_bundle(folder, sha256=sha256)
         known = torch.from_numpy(_known_positions(data, bundle.item_ids))
         content = _matching_content(bundle.model, known, content_of(data, bundle.decisions.get("content")))
         return cls(SequentialConfig()).attach(bundle.model.on_catalogue(known, content), data)

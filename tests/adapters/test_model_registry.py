@@ -10,7 +10,7 @@ from genre_pipeline.adapters.model_registry import ModelRegistry, ModelVersion, 
 from genre_pipeline.contracts.errors import ContractError, ModelFileError
 from genre_pipeline.models.sequence import SequenceModel
 from genre_pipeline.models.sequence_config import SequenceConfig
-from genre_pipeline.training.export import load_bundle, save_bundle
+from genre_pipeline.training.sequence_bundle import load_sequence_bundle, save_sequence_bundle
 
 CURVES = pl.DataFrame({"epoch": [1, 2], "train_loss": [2.0, 1.0], "validation_ndcg": [None, 0.25]})
 NAME = "sequence_model"
@@ -37,7 +37,7 @@ def _bundle(folder: Path, seed: int = 1) -> Path:
         content=torch.zeros(2, 0),
         has_id=torch.ones(2, dtype=torch.bool),
     )
-    save_bundle(model, folder, item_ids=pl.Series(["a", "b"]))
+    save_sequence_bundle(model, folder, item_ids=pl.Series(["a", "b"]))
     return folder
 
 
@@ -67,7 +67,7 @@ def test_a_training_is_recorded_with_everything(registry: ModelRegistry, tmp_pat
     assert [(one.step, one.value) for one in losses] == [(1, 2.0), (2, 1.0)]
     assert [one.step for one in client.get_metric_history(logged.run_id, "validation_ndcg")] == [2]
     assert [one.path for one in client.list_artifacts(logged.run_id, "figures/curve")] == ["figures/curve/curve.png"]
-    assert logged.sha256 == load_bundle(bundle).sha256
+    assert logged.sha256 == load_sequence_bundle(bundle).sha256
     assert registry.versions(NAME) == [ModelVersion(logged.run_id, "1", logged.sha256)]
 
 
@@ -103,7 +103,7 @@ def test_a_download_is_the_bundle_that_was_registered(registry: ModelRegistry, t
     for wanted in ("champion", "1"):
         folder = registry.download(NAME, wanted, tmp_path / "out" / "model")
         assert folder == tmp_path / "out" / "model"
-        assert load_bundle(folder, sha256=logged.sha256).item_ids.to_list() == ["a", "b"]
+        assert load_sequence_bundle(folder, sha256=logged.sha256).item_ids.to_list() == ["a", "b"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
 
 
@@ -125,7 +125,7 @@ def test_a_registered_bundle_that_changed_is_refused_and_the_old_copy_stays(
         (stored.parent / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(ModelFileError):
         registry.download(NAME, "1", tmp_path / "out")
-    assert load_bundle(kept).item_ids.to_list() == ["a", "b"]
+    assert load_sequence_bundle(kept).item_ids.to_list() == ["a", "b"]
 
 
 def test_an_unsound_bundle_is_never_registered(registry: ModelRegistry, tmp_path: Path) -> None:
@@ -178,4 +178,4 @@ def test_it_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     logged = _log(registry, tmp_path)
     registry.set_alias(NAME, "champion", logged.version)
     assert registry.alias(NAME, "champion") == logged
-    assert load_bundle(registry.download(NAME, "champion", tmp_path / "out")).sha256 == logged.sha256
+    assert load_sequence_bundle(registry.download(NAME, "champion", tmp_path / "out")).sha256 == logged.sha256

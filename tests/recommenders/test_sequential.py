@@ -9,7 +9,7 @@ from genre_pipeline.contracts.errors import TrainingError, UnknownUserError
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.models.sequence_config import SequenceConfig
 from genre_pipeline.recommenders.sequential import SequentialConfig, SequentialRecommender
-from genre_pipeline.training.export import save_bundle
+from genre_pipeline.training.sequence_bundle import save_sequence_bundle
 from genre_pipeline.training.sequence_training import SequenceTrainingConfig, train_sequence
 
 AS_OF = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def fitted() -> SequentialRecommender:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data, folder = _data(), tmp_path_factory.mktemp("model") / "bundle"
     trained = train_sequence(data, CONFIG.training, seed=1)
-    save_bundle(trained.model, folder, item_ids=data.item_ids, decisions=trained.decisions)
+    save_sequence_bundle(trained.model, folder, item_ids=data.item_ids, decisions=trained.decisions)
     return folder
 
 

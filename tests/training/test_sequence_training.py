@@ -144,7 +144,17 @@ def test_progress_is_reported_after_each_epoch() -> None:
 
 
 def test_configurations_and_decisions_are_read_without_torch() -> None:
-    modules = ("sequence_training", "sequence_loss", "validation", "batches", "export", "promotion", "figures")
+    modules = (
+        "sequence_training",
+        "sequence_loss",
+        "validation",
+        "batches",
+        "loop",
+        "bundle",
+        "sequence_bundle",
+        "promotion",
+        "figures",
+    )
     imports = ", ".join(f"genre_pipeline.training.{name}" for name in modules)
     program = f"import sys, {imports}; sys.exit(bool({{'torch', 'matplotlib', 'mlflow'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

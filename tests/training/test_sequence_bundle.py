@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.sequence import SequenceModel
 from genre_pipeline.models.sequence_config import SequenceConfig
-from genre_pipeline.training.export import load_bundle, save_bundle, verify_bundle
+from genre_pipeline.training.bundle import verify_bundle
+from genre_pipeline.training.sequence_bundle import load_sequence_bundle, save_sequence_bundle
 
 IDS = pl.Series("item_id", ["007", "a\nb", "ü"])
 
@@ -25,7 +26,7 @@ def _model(seed: int = 1) -> SequenceModel:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    save_bundle(_model(), tmp_path / "bundle", item_ids=IDS, decisions={"seed": 1})
+    save_sequence_bundle(_model(), tmp_path / "bundle", item_ids=IDS, decisions={"seed": 1})
     return tmp_path / "bundle"
 
 
@@ -37,7 +38,7 @@ def _with_true_digests(folder: Path) -> None:
 
 
 def test_a_bundle_comes_back_as_it_was(bundle: Path) -> None:
-    loaded = load_bundle(bundle)
+    loaded = load_sequence_bundle(bundle)
     expected = _model()
     assert loaded.item_ids.to_list() == IDS.to_list()
     assert loaded.decisions == {"seed": 1}
@@ -48,11 +49,11 @@ def test_a_bundle_comes_back_as_it_was(bundle: Path) -> None:
 
 
 def test_equal_models_have_equal_digests(bundle: Path, tmp_path: Path) -> None:
-    same = save_bundle(_model(), tmp_path / "same", item_ids=IDS, decisions={"seed": 1})
-    other = save_bundle(_model(2), tmp_path / "other", item_ids=IDS, decisions={"seed": 1})
-    assert load_bundle(bundle, sha256=same).sha256 == same
+    same = save_sequence_bundle(_model(), tmp_path / "same", item_ids=IDS, decisions={"seed": 1})
+    other = save_sequence_bundle(_model(2), tmp_path / "other", item_ids=IDS, decisions={"seed": 1})
+    assert load_sequence_bundle(bundle, sha256=same).sha256 == same
     with pytest.raises(ModelFileError, match="does not match its sha256"):
-        load_bundle(bundle, sha256=other)
+        load_sequence_bundle(bundle, sha256=other)
 
 
 class _Canary:
@@ -69,7 +70,7 @@ def test_a_file_that_a_bundle_never_has_is_refused_unread(bundle: Path, tmp_path
     (bundle / name).parent.mkdir(exist_ok=True)
     (bundle / name).write_bytes(pickle.dumps(_Canary(canary)))
     with pytest.raises(ModelFileError, match="refused") as caught:
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
     assert name in caught.value.culprits
     assert not canary.exists()
 
@@ -79,10 +80,10 @@ def test_a_pickle_under_the_name_of_the_weights_is_not_executed(bundle: Path, tm
     payload = pickle.dumps(_Canary(canary))
     (bundle / "weights.safetensors").write_bytes(payload)
     with pytest.raises(ModelFileError, match="sha256"):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
     _with_true_digests(bundle)
     with pytest.raises(ModelFileError, match="cannot be read"):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
     assert not canary.exists()
     pickle.loads(payload)
     assert canary.exists(), "the canary must be able to sing"
@@ -94,7 +95,7 @@ def test_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
     weights.unlink()
     weights.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ModelFileError, match="refused"):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "item_ids.json"])
@@ -103,7 +104,7 @@ def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
     content[len(content) // 2] ^= 1
     (bundle / name).write_bytes(content)
     with pytest.raises(ModelFileError, match="sha256") as caught:
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
     assert caught.value.culprits == (name,)
 
 
@@ -121,11 +122,11 @@ def test_weights_that_are_no_numbers_are_refused_on_both_ways(bundle: Path, tmp_
     with torch.no_grad():
         broken.items.ids.weight[1, 2] = value
     with pytest.raises(ModelFileError, match="NaN or infinite"):
-        save_bundle(broken, tmp_path / "broken", item_ids=IDS)
+        save_sequence_bundle(broken, tmp_path / "broken", item_ids=IDS)
     save_file({**broken.state_dict()}, bundle / "weights.safetensors")
     _with_true_digests(bundle)
     with pytest.raises(ModelFileError, match="NaN or infinite"):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
 
 
 def test_other_dimensions_than_the_configuration_says_are_refused(bundle: Path) -> None:
@@ -134,7 +135,7 @@ def test_other_dimensions_than_the_configuration_says_are_refused(bundle: Path) 
     save_file(tensors, bundle / "weights.safetensors")
     _with_true_digests(bundle)
     with pytest.raises(ModelFileError, match="other dimensions"):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_files_of_another_form_are_refused(bundle: Path, name: str, text: str) -
     (bundle / name).write_text(text)
     _with_true_digests(bundle)
     with pytest.raises(ModelFileError):
-        load_bundle(bundle)
+        load_sequence_bundle(bundle)
 
 
 def test_a_manifest_of_another_form_is_refused(bundle: Path) -> None:
@@ -159,16 +160,16 @@ def test_a_manifest_of_another_form_is_refused(bundle: Path) -> None:
     for text in ("{}", "[]", "no json", '{"format": 1, "kind": "sequence", "files": {}, "decisions": {}}', said):
         (bundle / "manifest.json").write_text(text)
         with pytest.raises(ModelFileError, match=r"manifest\.json"):
-            load_bundle(bundle)
+            load_sequence_bundle(bundle)
 
 
 def test_a_bundle_never_overwrites(bundle: Path) -> None:
     with pytest.raises(ModelFileError, match="not empty"):
-        save_bundle(_model(), bundle, item_ids=IDS)
+        save_sequence_bundle(_model(), bundle, item_ids=IDS)
     with pytest.raises(ModelFileError, match="no model bundle"):
-        load_bundle(bundle / "nowhere")
+        load_sequence_bundle(bundle / "nowhere")
 
 
 def test_ids_must_match_the_model(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="3 items, but 2 ids"):
-        save_bundle(_model(), tmp_path / "new", item_ids=IDS.head(2))
+        save_sequence_bundle(_model(), tmp_path / "new", item_ids=IDS.head(2))
