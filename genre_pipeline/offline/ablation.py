@@ -31,7 +31,9 @@ def evaluate_with_ablations(
     """`evaluate_dataset`, and every ablation that `config.evaluation.ablate` names, on the same splits."""
     found = evaluate_dataset(prepared, config, protocol=protocol, step_days=step_days, say=say)
     named = dict.fromkeys(config.evaluation.ablate)
-    results = {name: ablate(name, prepared, config, protocol=protocol, step_days=step_days, say=say) for name in named}
+    results = {
+        str(name): ablate(name, prepared, config, protocol=protocol, step_days=step_days, say=say) for name in named
+    }
     return replace(found, ablations=results)
 
 
