@@ -148,7 +148,7 @@ llm_calls = sa.Table(
     sa.Column("parameters", DOCUMENT, nullable=False),
     sa.Column("input_hash", sa.Text, nullable=False),
     sa.Column("raw_reply", sa.Text, nullable=True),
-    sa.Column("parsed", DOCUMENT, nullable=True),
+    sa.Column("parsed", sa.JSON(none_as_null=True), nullable=True),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("input_tokens", sa.BigInteger, nullable=False),

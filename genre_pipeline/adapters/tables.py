@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import sqlalchemy as sa
 
-from genre_pipeline.adapters import bulk_load, event_log, list_reader, migrations, publishing
+from genre_pipeline.adapters import bulk_load, event_log, ledger, list_reader, migrations, publishing
 from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import runs
 from genre_pipeline.adapters.table_records import (
@@ -181,17 +181,18 @@ class Tables:
             return Interactions.cast(event_log.since(connection, start))
 
     def delete_user(self, user_id: str) -> dict[str, int]:
-        """Delete a user's lists in every run, live or not, and events; rows deleted by table.
+        """Delete a user's lists in every run, live or not, events and calls of language models; rows deleted by table.
 
         The runs remember how many rows were erased, so that a run staged before can still be published.
         """
         if not list_reader.is_storable(user_id):
-            return {"recommendations": 0, "events": 0}
+            return {"recommendations": 0, "events": 0, "llm_calls": 0}
         with self._database.write(publishing.lock_name()) as connection:
             lists = publishing.erase_user(connection, user_id)
             logged = event_log.delete_user(connection, user_id)
+            asked = ledger.erase_user(connection, user_id)
         self._database.scrub()
-        return {"recommendations": lists, "events": logged}
+        return {"recommendations": lists, "events": logged, "llm_calls": asked}
 
     def health(self) -> TablesHealth:
         """Where the tables are, whether they fit this code, and what is published. `TablesError` when unreachable."""

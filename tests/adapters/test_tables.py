@@ -175,7 +175,7 @@ def test_ids_are_data_never_sql(tables: Tables) -> None:
         assert (own.user_id, near.key, popular.key) == (user, user, user)
     assert tables.recommendations_for("u", 3) is None
     assert tables.catalogue_rows([*HOSTILE, "i1"])["item_id"].to_list() == ["i1"]
-    assert tables.delete_user(HOSTILE[0]) == {"recommendations": 1, "events": 0}
+    assert tables.delete_user(HOSTILE[0]) == {"recommendations": 1, "events": 0, "llm_calls": 0}
     assert tables.recommendations_for(HOSTILE[1], 3) is not None
 
 
@@ -184,7 +184,7 @@ def test_an_id_no_database_holds_belongs_to_nobody(tables: Tables, unstorable: s
     publish(tables, "r1")
     assert tables.recommendations_for(unstorable, 3) is None
     assert tables.catalogue_rows([unstorable]).is_empty()
-    assert tables.delete_user(unstorable) == {"recommendations": 0, "events": 0}
+    assert tables.delete_user(unstorable) == {"recommendations": 0, "events": 0, "llm_calls": 0}
 
 
 def test_a_text_with_nul_is_refused_by_name(tables: Tables) -> None:
@@ -230,7 +230,7 @@ def test_forgetting_a_user_leaves_the_others_and_the_run_publishable(tables: Tab
     expected = stage(tables, "r2", a_day(1), mark=1.0)
     event = {"user_id": "u1", "item_id": "i", "timestamp": NOW, "event": "view"}
     tables.append_events([{"event_id": "e1", **event}, {"event_id": "e2", **event, "user_id": "u2"}])
-    assert tables.delete_user("u1") == {"recommendations": 2, "events": 1}
+    assert tables.delete_user("u1") == {"recommendations": 2, "events": 1, "llm_calls": 0}
     assert tables.recommendations_for("u1", 3) is None
     assert tables.publish("r2", expected=expected).moved
     assert tables.recommendations_for("u1", 3) is None

@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("parameters", _DOCUMENT, nullable=False),
         sa.Column("input_hash", sa.Text, nullable=False),
         sa.Column("raw_reply", sa.Text, nullable=True),
-        sa.Column("parsed", _DOCUMENT, nullable=True),
+        sa.Column("parsed", sa.JSON, nullable=True),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False, server_default=""),
         sa.Column("input_tokens", sa.BigInteger, nullable=False),
