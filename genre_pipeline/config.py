@@ -25,6 +25,7 @@ from genre_pipeline.recommenders.reasons import ReasonsConfig
 from genre_pipeline.recommenders.suite import RecommendersConfig
 from genre_pipeline.serving.settings import ServingConfig
 from genre_pipeline.sources.dataset import SourceConfig
+from genre_pipeline.sources.media import MediaConfig
 from genre_pipeline.training.promotion import PromotionConfig
 
 CONFIG_FILE = "genre.yaml"
@@ -72,6 +73,8 @@ class GenreConfig(BaseSettings):
     """Which days the daily tables have."""
     source: SourceConfig | None = None
     """Where the raw tables come from; commands with `--data` bring their own."""
+    media: MediaConfig = MediaConfig()
+    """How pictures and sounds are read, and what one file may cost."""
     preprocessing: PreprocessingConfig = PreprocessingConfig()
     """What is clean, and how much may be rejected."""
     features: FeaturesConfig = FeaturesConfig()
@@ -101,9 +104,9 @@ class GenreConfig(BaseSettings):
     @model_validator(mode="after")
     def _techniques_are_made(self) -> Self:
         made = self.features.for_recommenders
-        missing = set(made) - set(self.features.techniques)
+        missing = set(self.features.texts_for_recommenders) - set(self.features.techniques)
         if missing:
-            raise ValueError(f"features.for_recommenders names {sorted(missing)}, which features.techniques leaves out")
+            raise ValueError(f"features.for_recommenders needs {sorted(missing)}, which features.techniques leaves out")
         if "content" in self.recommenders.enabled and self.recommenders.content.vectors not in made:
             raise ValueError(
                 f"recommenders.content.vectors is {self.recommenders.content.vectors!r}, "

@@ -1,30 +1,42 @@
-"""Every switched-on text technique over one catalogue: the one call that assets and commands share."""
+"""Every switched-on text technique over one catalogue: the one call that assets and commands share.
 
-from collections.abc import Callable, Mapping, Sequence
+The configuration of all features is composed here. Pictures and sounds need their files read first: `offline` does it.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self, get_args
 
 import dataframely as dy
 import numpy as np
 import polars as pl
+from pydantic import model_validator
 
 from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID
 from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.media import Modality
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
 from genre_pipeline.features.extractor import SparseTextExtractor, TextExtractor
+from genre_pipeline.features.fusion import FusionConfig
 from genre_pipeline.features.histories import HistoryConfig
 from genre_pipeline.features.item_texts import ItemTextConfig, compose_item_texts
+from genre_pipeline.features.media_extraction import AudioTechniqueConfig, ImageTechniqueConfig
 from genre_pipeline.features.nearest import NearestConfig
 from genre_pipeline.features.statistics import StatisticsConfig
 from genre_pipeline.features.text_bag_of_words import BagOfWords, BagOfWordsConfig
+from genre_pipeline.features.text_causal import CausalText, CausalTextConfig
 from genre_pipeline.features.text_llm import LlmText, LlmTextConfig
 from genre_pipeline.features.text_tfidf import Tfidf, TfidfConfig
 from genre_pipeline.features.text_weighted import WeightedText, WeightedTextConfig
 from genre_pipeline.features.vector_cache import EncodingCounts, VectorCache, encode_items
 
-Technique = Literal["text_bag_of_words", "text_tfidf", "text_weighted", "text_llm"]
-DenseTechnique = Literal["text_weighted", "text_llm"]
+Technique = Literal["text_bag_of_words", "text_tfidf", "text_weighted", "text_llm", "text_causal"]
+DenseTechnique = Literal["text_weighted", "text_llm", "text_causal"]
+Vectors = Literal["text_weighted", "text_llm", "text_causal", "image", "audio", "fused"]
+"""Vectors that can be learned from: a text technique's, a modality's, or those of all modalities fused."""
+DENSE_TECHNIQUES: tuple[DenseTechnique, ...] = get_args(DenseTechnique)
+FUSED: Vectors = "fused"
 Progress = Callable[[str, int, int], None]
 """Called with (technique, done, total) texts."""
 
@@ -36,8 +48,8 @@ class FeaturesConfig(Settings):
     """How an item's text is composed of its columns."""
     techniques: tuple[Technique, ...] = ("text_bag_of_words", "text_tfidf", "text_weighted", "text_llm")
     """The text techniques that the graph materialises."""
-    for_recommenders: tuple[DenseTechnique, ...] = ("text_llm",)
-    """The techniques whose vectors recommenders learn from; each must be among `techniques`."""
+    for_recommenders: tuple[Vectors, ...] = ("text_llm",)
+    """The vectors that recommenders learn from: text techniques, each among `techniques`, `image`, `audio`, `fused`."""
     bag_of_words: BagOfWordsConfig = BagOfWordsConfig()
     """Word counts."""
     tfidf: TfidfConfig = TfidfConfig()
@@ -46,6 +58,16 @@ class FeaturesConfig(Settings):
     """Embedding ⊙ TF-IDF."""
     llm: LlmTextConfig = LlmTextConfig()
     """Sentence embeddings of a pretrained encoder."""
+    causal: CausalTextConfig | None = None
+    """Sentence embeddings of a causal language model; needed where `techniques` name `text_causal`."""
+    image: ImageTechniqueConfig = ImageTechniqueConfig()
+    """Vectors of pictures."""
+    audio: AudioTechniqueConfig = AudioTechniqueConfig()
+    """Vectors of sounds."""
+    fused_text: DenseTechnique = "text_llm"
+    """The text technique whose vectors are fused with those of pictures and sounds."""
+    fusion: FusionConfig = FusionConfig()
+    """How text, picture and sound become one vector."""
     device: str = "cpu"
     """Where encoders run: cpu, cuda, cuda:1 …"""
     histories: HistoryConfig = HistoryConfig()
@@ -54,6 +76,33 @@ class FeaturesConfig(Settings):
     """Counts and ages of items and users."""
     nearest: NearestConfig = NearestConfig()
     """How nearest items are looked for."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.causal is None and "text_causal" in (*self.techniques, *self.texts_for_recommenders):
+            raise ValueError("text_causal needs features.causal.source: a directory, `package:<name>` or a hub id")
+        off = {"image", "audio"}.intersection(self.for_recommenders).difference(self.media)
+        if off:
+            raise ValueError(f"features.for_recommenders names {sorted(off)}, which `enabled` switches off")
+        return self
+
+    @property
+    def texts_for_recommenders(self) -> tuple[DenseTechnique, ...]:
+        """The text techniques that recommenders need: named themselves, or a part of `fused`."""
+        wanted = (*self.for_recommenders, self.fused_text) if FUSED in self.for_recommenders else self.for_recommenders
+        return tuple(technique for technique in DENSE_TECHNIQUES if technique in wanted)
+
+    @property
+    def media_for_recommenders(self) -> tuple[Modality, ...]:
+        """The modalities beside text that recommenders need: named themselves, or a part of `fused`."""
+        wanted = ("image", "audio") if FUSED in self.for_recommenders else self.for_recommenders
+        return tuple(name for name in self.media if name in wanted)
+
+    @property
+    def media(self) -> tuple[Modality, ...]:
+        """The modalities beside text that are switched on."""
+        switches: dict[Modality, bool] = {"image": self.image.enabled, "audio": self.audio.enabled}
+        return tuple(name for name, is_on in switches.items() if is_on)
 
 
 @dataclass(frozen=True)
@@ -71,8 +120,14 @@ def build_extractor(technique: Technique, config: FeaturesConfig) -> TextExtract
         "text_tfidf": lambda: Tfidf(config.tfidf),
         "text_weighted": lambda: WeightedText(config.weighted),
         "text_llm": lambda: LlmText(config.llm, device=config.device),
+        "text_causal": lambda: CausalText(_named(config.causal), device=config.device),
     }
     return builders[technique]()
+
+
+def _named(causal: CausalTextConfig | None) -> CausalTextConfig:
+    assert causal is not None, "FeaturesConfig asks for it"
+    return causal
 
 
 def extract(
@@ -85,7 +140,7 @@ def extract(
     """One technique over composed texts. Pretrained techniques encode once; those fitted to the corpus, every time."""
     extractor = build_extractor(technique, config).fit(texts["text"].drop_nulls().to_list())
     report = None if progress is None else lambda done, total: progress(technique, done, total)
-    pretrained = technique == "text_llm"
+    pretrained = technique in ("text_llm", "text_causal")
     vectors, counts = encode_items(texts, extractor, cache if pretrained else None, report)
     return Extraction(vectors, counts)
 
@@ -112,9 +167,9 @@ def extract_sparse(technique: Technique, texts: dy.DataFrame[ItemTexts], config:
 def extract_for_recommenders(
     items: pl.DataFrame, config: FeaturesConfig, cache: VectorCache, progress: Progress | None = None
 ) -> dict[str, pl.DataFrame]:
-    """Technique to its vectors (schema `ItemVectors`), for a catalogue of schema `Items`; empty without any text."""
+    """Text technique to its vectors (schema `ItemVectors`) of a catalogue (schema `Items`); empty without any text."""
     texts = compose_item_texts(items, config.item_texts)
     if texts["text"].null_count() == texts.height:
         return {}
-    wanted: Sequence[DenseTechnique] = config.for_recommenders
+    wanted = config.texts_for_recommenders
     return {technique: extract(technique, texts, config, cache, progress).vectors for technique in wanted}

@@ -1,14 +1,17 @@
 """A source of any kind to clean tables and the vectors that recommenders learn from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
-from genre_pipeline.features.extraction import Progress, extract_for_recommenders
+from genre_pipeline.features.extraction import FUSED, FeaturesConfig, Progress, extract_for_recommenders
 from genre_pipeline.features.vector_cache import VectorCache
+from genre_pipeline.offline.item_vectors import fused_on, media_vectors
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
 from genre_pipeline.recommenders.suite import USE_VECTORS
 from genre_pipeline.sources.dataset import SourceConfig, read_dataset
@@ -22,7 +25,8 @@ class Prepared:
 
     data: Dataset
     vectors: dict[str, pl.DataFrame]
-    """Technique to its `ItemVectors`. Texts only, so that they know nothing of what users did later."""
+    """Technique to its `ItemVectors`: of text, `image` and `audio`, which know nothing of what users did later. What is
+    learned of them, `fused`, is made for each past (`training_set`)."""
 
 
 def source_of(folder: Path) -> SourceConfig:
@@ -40,17 +44,41 @@ def prepare(source: SourceConfig, config: GenreConfig, progress: Progress | None
     if not USE_VECTORS.intersection(config.recommenders.enabled):
         return Prepared(data, {})
     cache = VectorCache(config.home / "cache" / "vectors")
-    return Prepared(data, extract_for_recommenders(data.items, config.features, cache, progress))
+    vectors = extract_for_recommenders(data.items, config.features, cache, progress)
+    for modality in config.features.media_for_recommenders:
+        report = None if progress is None else partial(progress, modality)
+        vectors[modality], *_ = media_vectors(
+            data.items, modality, root=raw.root, config=config, cache=cache, report=report
+        )
+    return Prepared(data, vectors)
 
 
 def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_known_items: bool) -> TrainingSet:
-    """The past of a split, by position."""
+    """The past of a split, by position. Where vectors are fused, the fusion has learned of this past only."""
     return build_training_set(
         split.past,
         prepared.data.items,
         as_of=split.as_of,
         has_clock=prepared.data.has_clock,
         event_weights=config.event_weights,
-        item_vectors=prepared.vectors,
+        item_vectors=vectors_on(prepared.vectors, split.past, config),
         only_known_items=only_known_items,
     )
+
+
+def vectors_on(vectors: Mapping[str, pl.DataFrame], past: pl.DataFrame, config: GenreConfig) -> dict[str, pl.DataFrame]:
+    """The vectors that recommenders learn from, those of modalities with `fused` learned of `past`, where it is asked
+    for.
+    """
+    wanted = config.features.for_recommenders
+    made: dict[str, pl.DataFrame] = {name: vectors[name] for name in wanted if name in vectors}
+    parts = fusion_parts(vectors, config.features)
+    if FUSED in wanted and parts:
+        made[FUSED], _ = fused_on(parts, past, config.features.fusion, seed=config.seed)
+    return made
+
+
+def fusion_parts(vectors: Mapping[str, pl.DataFrame], features: FeaturesConfig) -> dict[str, pl.DataFrame]:
+    """Modality to its vectors, of those that there are: text, image, audio."""
+    named = {"text": features.fused_text, "image": "image", "audio": "audio"}
+    return {modality: vectors[name] for modality, name in named.items() if name in vectors}

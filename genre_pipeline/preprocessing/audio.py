@@ -9,7 +9,6 @@ from math import gcd
 
 import numpy as np
 from pydantic import Field
-from scipy import signal
 
 from genre_pipeline.contracts.media import AudioInput, Sound, SoundWindows
 from genre_pipeline.contracts.settings import Settings
@@ -73,6 +72,8 @@ class AudioNormaliser:
 
 def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """float32 [round up(samples * wanted / rate)]: a polyphase filter, which keeps what is above the new band out."""
+    from scipy import signal
+
     if rate == wanted:
         return samples
     up, down = wanted // gcd(wanted, rate), rate // gcd(wanted, rate)

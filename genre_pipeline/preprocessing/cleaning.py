@@ -17,6 +17,7 @@ from pydantic import Field
 from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import RejectedRows
+from genre_pipeline.preprocessing.audio import AudioConfig
 
 ROW_NUMBER = "row_number"
 _RULE = "rule"
@@ -30,6 +31,8 @@ class PreprocessingConfig(Settings):
     """The largest share of a table's rows that may be rejected; above it the run stops. 0 tolerates none, 1 any."""
     default_event: str = Field(default="interaction", min_length=1)
     """The event of an interaction that names none."""
+    audio: AudioConfig = AudioConfig()
+    """What is done to a sound before an encoder hears it."""
 
 
 @dataclass(frozen=True)

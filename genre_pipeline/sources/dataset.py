@@ -15,7 +15,7 @@ from genre_pipeline.sources.movielens import read_movielens
 from genre_pipeline.sources.raw_dataset import RawDataset
 from genre_pipeline.sources.sql import read_sql
 
-__all__ = ["RawDataset", "SourceConfig", "read_dataset"]
+__all__ = ["RawDataset", "SourceConfig", "media_root", "read_dataset"]
 
 Table = Literal["interactions", "items", "users"]
 
@@ -61,3 +61,8 @@ def read_dataset(config: SourceConfig) -> RawDataset:
         return read_sql(url, queries, name=config.name or "sql", columns=columns)
     read = read_folder if config.kind == "folder" else read_movielens
     return read(config.path or "", name=config.name, columns=columns)
+
+
+def media_root(config: SourceConfig) -> str | None:
+    """Folder or URL that relative media locations start from; None where a source has no files. Reads nothing."""
+    return None if config.path is None else config.path.rstrip("/")

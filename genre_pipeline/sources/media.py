@@ -53,6 +53,8 @@ class MediaConfig(Settings):
     """A batch ends when its arrays reach this many MB; as many may be decoded ahead of it."""
     urls: UrlPolicy = UrlPolicy()
     """Which http(s) addresses are fetched from."""
+    max_rejected_share: float = Field(default=0.2, ge=0, le=1)
+    """The largest share of a modality's files that may be rejected in a night; above it the run stops."""
 
 
 @overload

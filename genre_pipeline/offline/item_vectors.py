@@ -1,0 +1,171 @@
+"""Vectors of pictures and sounds, and of everything fused: sources, preprocessing and features joined, for assets and
+commands alike.
+
+Plain functions over clean tables. Kept out: which day it is, where tables are kept, and what recommends.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import dataframely as dy
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID, TIMESTAMP, USER_ID, VECTOR
+from genre_pipeline.contracts.media import AudioInput, MediaBatch, Modality, RejectedMedia, Sound
+from genre_pipeline.contracts.tables import ItemVectors
+from genre_pipeline.features.fusion import Fusion, FusionConfig, fit_fusion
+from genre_pipeline.features.media_cache import NO_CONTENT, MediaCounts, encode_media, held_media, media_model
+from genre_pipeline.features.media_extraction import audio_extractor, image_extractor
+from genre_pipeline.features.media_extractor import MediaExtractor
+from genre_pipeline.features.modality_gates import co_consumed_pairs
+from genre_pipeline.features.vector_cache import MODEL, VectorCache
+from genre_pipeline.features.vector_column import to_column, to_matrix
+from genre_pipeline.preprocessing.audio import AudioNormaliser
+from genre_pipeline.sources.media import read_media
+
+Report = Callable[[int, int], None]
+"""Called with (done, total) items."""
+NOTHING_LEARNED = "fusion/nothing"
+"""The model of fused vectors where no item that may be learned from has any vector: all of them are masked."""
+_PAIRS = 200_000
+"""Pairs of items that gates are learned from, at most."""
+_LEAST_RATE, _MOST_RATE = 4_000, 48_000
+
+
+def media_vectors(
+    items: pl.DataFrame,
+    modality: Modality,
+    *,
+    root: str | None,
+    config: GenreConfig,
+    cache: VectorCache,
+    report: Report | None = None,
+) -> tuple[dy.DataFrame[ItemVectors], dy.DataFrame[RejectedMedia], MediaCounts]:
+    """Vectors of a catalogue's pictures or sounds (schema `Items`) by the configured technique, in its order.
+
+    `root` is where relative locations start from (`sources.dataset.media_root`). A file that `cache` knows by its hash
+    is neither decoded nor encoded. An item without a file, or whose file is rejected, has a null vector. Where no item
+    has a file, no weights are asked for. Raises `ModelFileError` for missing weights, `SourceError` for a root that is
+    no folder.
+    """
+    files = items.select(ITEM_ID, pl.col(modality).alias("location"))
+    extractor = media_extractor(modality, config)
+    if files["location"].null_count() == files.height:
+        nothing = MediaCounts(items.height, items.height, rejected=0, reused=0, encoded=0)
+        return _all_masked(items, extractor.name), RejectedMedia.create_empty(), nothing
+    preparation = _preparation(modality, config)
+    held = held_media(cache, media_model(extractor, preparation))
+    known = frozenset(held[CONTENT_HASH])
+    batches: Iterable[MediaBatch[Any]]
+    if modality == "image":
+        batches = read_media(files, "image", root=root, config=config.media, known=known)
+    else:
+        batches = _levelled(read_media(files, "audio", root=root, config=config.media, known=known), config)
+    return encode_media(items[ITEM_ID], batches, extractor, cache, preparation=preparation, held=held, report=report)
+
+
+def media_extractor(modality: Modality, config: GenreConfig) -> MediaExtractor[Any]:
+    """The configured technique of a modality; converted weights are kept beside the other caches."""
+    features, weights = config.features, config.home / "cache" / "weights"
+    if modality == "image":
+        return image_extractor(features.image, weights=weights, device=features.device)
+    return audio_extractor(features.audio, weights=weights, device=features.device)
+
+
+def fused_vectors(
+    parts: Mapping[str, pl.DataFrame],
+    config: FusionConfig,
+    *,
+    training: pl.Series | None = None,
+    pairs: np.ndarray | None = None,
+    seed: int = 0,
+) -> tuple[dy.DataFrame[ItemVectors], Fusion | None]:
+    """One vector an item of the modalities' `ItemVectors`, all over the same items; rows in the order of the first.
+
+    `training`, bool [items] in that order, says which items may be learned from (all unless given); `pairs`, int64
+    [p, 2], are positions in that order of items consumed together, for the method `gated`. A modality that no
+    training item has is left out, and where that leaves none, every vector is null and there is no `Fusion`. `model`
+    is the identity of what was learned, `content_hash` is made of the parts' hashes. Raises `TrainingError` for `gated`
+    without usable pairs.
+    """
+    item_ids = next(iter(parts.values()))[ITEM_ID]
+    aligned = {name: _in_order(frame, item_ids) for name, frame in sorted(parts.items())}
+    matrices = {name: to_matrix(frame[VECTOR]) for name, frame in aligned.items()}
+    mask = np.ones(len(item_ids), dtype=bool) if training is None else training.to_numpy()
+    known = {name: rows for name, rows in matrices.items() if rows[mask].any()}
+    fusion, fused = None, np.zeros((len(item_ids), 0), dtype=np.float32)
+    if known:
+        # Sums over several threads add up in the order in which they finish, and no night would be byte-equal.
+        with threadpool_limits(limits=1, user_api="blas"):
+            fusion = fit_fusion(known, config, training=mask, pairs=pairs, seed=seed)
+            fused = fusion.apply(known)
+    model = pl.lit(NOTHING_LEARNED if fusion is None else fusion.model).alias(MODEL)
+    frame = pl.DataFrame([item_ids, _joint_hashes(aligned.values()), to_column(fused)]).with_columns(model)
+    return ItemVectors.validate(frame.select(ItemVectors.column_names())), fusion
+
+
+def fused_on(
+    parts: Mapping[str, pl.DataFrame], past: pl.DataFrame, config: FusionConfig, *, seed: int
+) -> tuple[dy.DataFrame[ItemVectors], Fusion | None]:
+    """`fused_vectors`, learned only of items in `past` (schema `Interactions`) and of what was taken together there."""
+    item_ids = next(iter(parts.values()))[ITEM_ID]
+    training = item_ids.is_in(past[ITEM_ID].unique().implode())
+    pairs = _pairs(past, item_ids, seed) if config.method == "gated" else None
+    return fused_vectors(parts, config, training=training, pairs=pairs, seed=seed)
+
+
+def _pairs(past: pl.DataFrame, item_ids: pl.Series, seed: int) -> np.ndarray:
+    """int64 [p, 2]: positions of items that one user had one after the other."""
+    positions = pl.DataFrame({ITEM_ID: item_ids}).with_row_index("item")
+    users = pl.col(USER_ID).rank("dense").cast(pl.Int64).alias("user")
+    taken = past.join(positions, on=ITEM_ID, maintain_order="left").sort(USER_ID, TIMESTAMP, maintain_order=True)
+    found = taken.select(users, pl.col("item").cast(pl.Int64))
+    return co_consumed_pairs(found["user"].to_numpy(), found["item"].to_numpy(), _PAIRS, seed)
+
+
+def _preparation(modality: Modality, config: GenreConfig) -> str:
+    """What decides a vector before the extractor sees anything: part of the key that it is kept under."""
+    if modality == "image":
+        return f"{config.media.picture_side}px"
+    audio = config.preprocessing.audio
+    return f"{config.media.max_sound_seconds:g}s/{audio.loudness_db:g}dB/{audio.trim_db:g}dB"
+
+
+def _levelled(batches: Iterable[MediaBatch[Sound]], config: GenreConfig) -> Iterator[MediaBatch[Sound]]:
+    """Silence cut off the ends and loudness made one; the rate stays, for encoders differ in theirs."""
+    for batch in batches:
+        yield replace(batch, decoded=tuple(_level(sound, config) for sound in batch.decoded))
+
+
+def _level(sound: Sound, config: GenreConfig) -> Sound:
+    rate = min(max(sound.sample_rate, _LEAST_RATE), _MOST_RATE)
+    normaliser = AudioNormaliser(AudioInput(sample_rate=rate), config.preprocessing.audio)
+    return Sound(normaliser.normalise(sound), rate)
+
+
+def _all_masked(items: pl.DataFrame, model: str) -> dy.DataFrame[ItemVectors]:
+    masked = items.select(
+        ITEM_ID,
+        pl.lit(model).alias(MODEL),
+        pl.lit(NO_CONTENT).alias(CONTENT_HASH),
+        pl.lit(None, pl.List(pl.Float32)).alias(VECTOR),
+    )
+    return ItemVectors.validate(masked)
+
+
+def _in_order(frame: pl.DataFrame, item_ids: pl.Series) -> pl.DataFrame:
+    asked = pl.DataFrame({ITEM_ID: item_ids})
+    return asked.join(frame, on=ITEM_ID, how="left", maintain_order="left").with_columns(
+        pl.col(CONTENT_HASH).fill_null(NO_CONTENT)
+    )
+
+
+def _joint_hashes(parts: Iterable[pl.DataFrame]) -> pl.Series:
+    """One hash of an item's parts: it changes when the item's text, picture or sound does."""
+    joined = pl.select(pl.concat_str([part[CONTENT_HASH] for part in parts], separator=" ")).to_series()
+    return pl.Series(CONTENT_HASH, [hashlib.sha256(hashes.encode()).hexdigest() for hashes in joined], dtype=pl.String)
