@@ -1,6 +1,6 @@
 """Texts as batches of tokens: longest first, as many as a budget holds, so that little is spent on padding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -25,15 +25,29 @@ def token_batches(
     A batch holds as many texts as fit in `budget` tokens, each counted at the batch's longest; one text always fits.
     """
     lengths = tokens.list.len().to_numpy().astype(np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    start = 0
-    while start < len(order):
-        longest = int(lengths[order[start]])
-        rows = order[start : start + max(1, budget // longest)]
-        mask = np.arange(longest) < lengths[rows, None]
+    for rows in rows_by_length(lengths, budget):
+        mask = np.arange(lengths[rows[0]]) < lengths[rows, None]
         mask = mask[:, ::-1].copy() if padding == "left" else mask
         ids = np.full(mask.shape, pad, dtype=np.int64)
         ids[mask] = tokens.gather(rows).explode().to_numpy()
         yield rows, ids, mask
+
+
+def rows_by_length(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Rows int64 [b] of each batch of `token_batches`, for texts of these lengths, int64 [texts]."""
+    order = np.argsort(-lengths, kind="stable")
+    order = order[lengths[order] > 0]
+    start = 0
+    while start < len(order):
+        rows = order[start : start + max(1, budget // int(lengths[order[start]]))]
+        yield rows
         start += len(rows)
+
+
+def padded(tokens: Sequence[np.ndarray], *, pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """(token ids int64 [texts, longest], mask bool [texts, longest]), padded at the end."""
+    lengths = np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    ids = np.full(mask.shape, pad, dtype=np.int64)
+    ids[mask] = np.concatenate(tokens) if len(tokens) else np.zeros(0, dtype=np.int64)
+    return ids, mask
