@@ -6,6 +6,7 @@ cached or stored does not belong here.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,13 +21,18 @@ __all__ = ["ItemTower", "LayeredTower", "TowerConfig", "encode_tokens", "pooled"
 class ItemTower(nn.Module, ABC):
     """A network from an item's text to a vector.
 
-    Parameters that `config.fine_tune` leaves out have `requires_grad` False from the beginning, and what is frozen stays
-    in evaluation mode whatever `train` says, so that a frozen layer gives the same state every time.
+    Parameters that `config.fine_tune` leaves out have `requires_grad` False from the beginning, and what is frozen
+    stays in evaluation mode whatever `train` says, so that a frozen layer gives the same state every time.
     """
 
     config: TowerConfig
     pad: int = 0
     """The token that fills the end of a batch's shorter texts."""
+
+    @classmethod
+    @abstractmethod
+    def blank(cls, config: TowerConfig, files: Mapping[str, bytes], identity: str) -> Self:
+        """The tower that `files()` describes, its weights yet to be loaded. Raises `ModelFileError`."""
 
     @property
     @abstractmethod
@@ -59,7 +65,7 @@ class ItemTower(nn.Module, ABC):
 
 
 class LayeredTower(ItemTower):
-    """A tower of stacked layers that can be cut in two: the lower ones computed once an item, the upper ones trained."""
+    """A tower of layers that can be cut in two: the lower ones computed once an item, the upper ones trained."""
 
     @abstractmethod
     def lower(self, tokens: Tensor, mask: Tensor, keep: int) -> Tensor:
@@ -74,7 +80,7 @@ class LayeredTower(ItemTower):
 
     @property
     def frozen_layers(self) -> int:
-        """How many lower layers are computed once an item: `layers` less `config.top_layers`; 0 where all are trained."""
+        """How many lower layers are computed once an item; 0 where all are trained."""
         return max(0, self.layers - self.config.top_layers) if self.config.fine_tune == "top_layers" else 0
 
 
