@@ -29,14 +29,22 @@ from genre_pipeline.contracts.columns import (
     SCORE,
     TITLE,
     USER_ID,
+    VARIANT,
 )
 from genre_pipeline.contracts.errors import ContractError, PublishRefusedError
 
 BLOCK_ROWS = 20_000
 """Rows encoded, written or read back at a time: bounds the memory beside the frames themselves."""
+DEFAULT_VARIANT = "default"
 _TEXTS, _SCORES = pl.List(pl.String), pl.List(pl.Float32)
 STORED_SCHEMAS: dict[str, dict[str, pl.DataType]] = {
-    "recommendations": {USER_ID: pl.String(), "item_ids": _TEXTS, "scores": _SCORES, REASONS: pl.String()},
+    "recommendations": {
+        USER_ID: pl.String(),
+        "item_ids": _TEXTS,
+        "scores": _SCORES,
+        REASONS: pl.String(),
+        VARIANT: pl.String(),
+    },
     "similar_items": {ITEM_ID: pl.String(), "item_ids": _TEXTS, "scores": _SCORES},
     "popular_items": {"category": pl.String(), "item_ids": _TEXTS, "scores": _SCORES},
     "catalogue": {
@@ -69,14 +77,19 @@ def fold(
 ) -> FoldedRun:
     """Long frames (`Recommendations` with `reasons`, `SimilarItems`, `PopularItems`, `Items`) as the tables' rows.
 
+    `recommendations` may have the column `variant`, the same in all rows of a user; without it, it is `default`.
+
     Raises `PublishRefusedError` where a list is not ranked 1 to n, for a stored list has no place for a gap, and
     `ContractError` where a column is missing or a text holds a NUL, which PostgreSQL cannot store.
     """
     if REASONS not in recommendations.columns:
         raise ContractError("recommendations has no column 'reasons'", remedy="Add it, List(String).")
     reasoned = recommendations.with_columns(pl.col(REASONS).list.drop_nulls().fill_null([]))
+    if VARIANT not in reasoned.columns:
+        reasoned = reasoned.with_columns(pl.lit(DEFAULT_VARIANT).alias(VARIANT))
+    by_user = _lists(reasoned, USER_ID, ITEM_ID, REASONS, VARIANT)
     frames = {
-        "recommendations": _lists(reasoned, USER_ID, ITEM_ID, REASONS).with_columns(_json_text(pl.col(REASONS))),
+        "recommendations": by_user.with_columns(_json_text(pl.col(REASONS)), pl.col(VARIANT).list.first()),
         "similar_items": _lists(similar, ITEM_ID, "similar_item_id"),
         "popular_items": _lists(popular, "category", ITEM_ID),
         "catalogue": catalogue.sort(ITEM_ID),
@@ -108,7 +121,9 @@ def fingerprint_of(frames: dict[str, pl.DataFrame]) -> str:
 
 
 def add_to_fingerprint(digest: "hashlib._Hash", block: pl.DataFrame) -> None:
-    """Each row as one line of JSON."""
+    """Each row as one line of JSON. Runs without variants keep the fingerprint they had before there were any."""
+    if VARIANT in block.columns and (block[VARIANT] == DEFAULT_VARIANT).all():
+        block = block.drop(VARIANT)
     lines = block.select(pl.struct(pl.all()).struct.json_encode()).to_series()
     digest.update((lines.str.join("\n").item() or "").encode())
     digest.update(b"\n" * bool(block.height))

@@ -34,13 +34,13 @@ def user_recommendations(connection: sa.Connection, user_id: str, k: int, surfac
     found = _find_list(connection, recommendations, user_id, surface)
     if found is None:
         return None
-    run_id, as_of, item_ids, scores, reasons = found
+    run_id, as_of, item_ids, scores, reasons, variant = found
     titles = _titles(connection, run_id, item_ids[:k])
     places = enumerate(zip(item_ids[:k], scores, reasons, strict=False), start=1)
     rows = tuple(
         RecommendedItem(item, titles.get(item), rank, score, tuple(why)) for rank, (item, score, why) in places
     )
-    return UserRecommendations(user_id, run_id, as_of, rows)
+    return UserRecommendations(user_id, run_id, as_of, rows, variant)
 
 
 def similar_list(connection: sa.Connection, item_id: str, k: int, surface: str) -> ItemList | None:

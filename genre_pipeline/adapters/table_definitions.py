@@ -86,8 +86,10 @@ recommendations = sa.Table(
     sa.Column("item_ids", TEXTS, nullable=False),
     sa.Column("scores", SCORES, nullable=False),
     sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("variant", sa.Text, nullable=False, server_default="default"),
 )
-"""One row a user. `reasons` is a list of texts for each item, ragged, hence JSON on both databases."""
+"""One row a user. `reasons` is a list of texts for each item, ragged, hence JSON on both databases. `variant` is the
+arm of an experiment that the list was made for."""
 
 similar_items = sa.Table(
     "similar_items",
@@ -134,6 +136,19 @@ events = sa.Table(
     sa.Column("received_at", UtcDateTime, nullable=False),
 )
 """The event log: what the service was told, once per event id."""
+
+api_keys = sa.Table(
+    "api_keys",
+    METADATA,
+    sa.Column("key_id", ID, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("scopes", TEXTS, nullable=False),
+    sa.Column("requests_per_second", sa.Double, nullable=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("revoked_at", UtcDateTime, nullable=True),
+)
+"""Keys of the service, by the part that may be seen; of the secret only its hash is kept. Revoked ones stay."""
 
 llm_calls = sa.Table(
     "llm_calls",

@@ -97,6 +97,8 @@ class UserRecommendations:
     run_id: str
     as_of: datetime
     rows: tuple[RecommendedItem, ...]
+    variant: str = "default"
+    """The arm of an experiment that the list was made for."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +120,21 @@ class TablesHealth:
     revision: str | None
     is_migrated: bool
     publication: Publication | None
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key of the service as it is kept: all but the secret."""
+
+    key_id: str
+    """The part of the key that may be seen and logged."""
+    name: str
+    """Whose it is."""
+    sha256: str
+    """Of the secret part, in hex."""
+    scopes: tuple[str, ...]
+    """`read`, `write`, `admin`."""
+    requests_per_second: float | None
+    """Its own limit; None takes the service's."""
+    created_at: datetime
+    revoked_at: datetime | None

@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime
 import polars as pl
 import sqlalchemy as sa
 
-from genre_pipeline.adapters import bulk_load, event_log, ledger, list_reader, migrations, publishing
+from genre_pipeline.adapters import api_keys, bulk_load, event_log, ledger, list_reader, migrations, publishing
 from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import runs
 from genre_pipeline.adapters.table_records import (
     DEFAULT_SURFACE,
+    ApiKey,
     ItemList,
     ListedItem,
     Publication,
@@ -193,6 +194,23 @@ class Tables:
             asked = ledger.erase_user(connection, user_id)
         self._database.scrub()
         return {"recommendations": lists, "events": logged, "llm_calls": asked}
+
+    def create_key(
+        self, name: str, scopes: Sequence[str], *, requests_per_second: float | None = None
+    ) -> tuple[ApiKey, str]:
+        """A new key of the service: what is kept of it, and the whole key, which is shown this once."""
+        with self._database.write() as connection:
+            return api_keys.create(connection, name, scopes, requests_per_second, self._clock())
+
+    def keys(self) -> list[ApiKey]:
+        """Every key there ever was, revoked ones too, oldest first."""
+        with self._database.read() as connection:
+            return api_keys.all_keys(connection)
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Revoke a key for good. Raises `ConfigError` for an unknown one."""
+        with self._database.write() as connection:
+            return api_keys.revoke(connection, key_id, self._clock())
 
     def health(self) -> TablesHealth:
         """Where the tables are, whether they fit this code, and what is published. `TablesError` when unreachable."""

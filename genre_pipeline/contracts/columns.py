@@ -19,6 +19,8 @@ RECOMMENDER = "recommender"
 RANK = "rank"
 SCORE = "score"
 REASONS = "reasons"
+VARIANT = "variant"
+"""The arm of an experiment that a list was made for; `default` where there is none."""
 
 RUN_ID = "run_id"
 AS_OF = "as_of"

@@ -109,7 +109,8 @@ def test_plain_sql_on_the_views_gives_the_readers_rows(tables: Tables, database_
     )
     assert unfolded == answer.rows
     assert {(row["user_id"], row["run_id"], row["surface"]) for row in rows} == {("u2", "r1", "default")}
-    assert list(rows[0]) == ["user_id", "rank", "item_id", "title", "score", "reasons", "run_id", "as_of", "surface"]
+    names = ["user_id", "rank", "item_id", "title", "score", "reasons", "run_id", "as_of", "surface", "variant"]
+    assert list(rows[0]) == names
     assert [(row["item_id"], row["rank"], row["similar_item_id"]) for row in similar] == [
         ("i0", 1, "i1"),
         ("i0", 2, "i2"),
@@ -249,3 +250,16 @@ def test_health_says_what_is_live_and_hides_the_password(tables: Tables) -> None
     with pytest.raises(TablesError, match="did not answer") as caught:
         unreachable.health()
     assert "hunter2" not in str(caught.value)
+
+
+def test_each_list_has_its_variant_in_the_table_and_the_view(tables: Tables, database_url: str) -> None:
+    lists, similar, popular, catalogue = frames()
+    arms = pl.when(pl.col("user_id") == "u1").then(pl.lit("varied")).otherwise(pl.lit("default")).alias("variant")
+    expected = tables.stage(a_run("r1"), lists.with_columns(arms), similar, popular, catalogue)
+    assert expected.fingerprint != tables.stage(a_run("r0"), lists, similar, popular, catalogue).fingerprint
+    tables.publish("r1", expected=expected)
+    found = {user: tables.recommendations_for(user, 2) for user in ("u1", "u2")}
+    assert {user: answer and answer.variant for user, answer in found.items()} == {"u1": "varied", "u2": "default"}
+    with Database(database_url).read() as connection:
+        rows = connection.execute(sa.text("SELECT DISTINCT user_id, variant FROM current_recommendations")).all()
+    assert {tuple(row) for row in rows} >= {("u1", "varied"), ("u2", "default")}

@@ -1,0 +1,133 @@
+"""The nightly lists under rules: every user's variant, scores in blocks, the rules over them, and what to say of it.
+
+Where the rules are the default ones nobody comes here: `base.recommend` makes the lists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from genre_pipeline.contracts.columns import ITEM_ID, RANK, REASONS, SCORE, USER_ID, VARIANT
+from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.recommenders.base import Recommender, user_blocks
+from genre_pipeline.recommenders.rerank import Block, Chosen, rerank
+from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules, RulesConfig, compile_rules
+from genre_pipeline.recommenders.variants import user_seeds, variants_of
+
+USERS_AT_ONCE, USERS_COMPARED_AT_ONCE = 256, 32
+"""Users to a block; fewer where the candidates' vectors are compared."""
+PINNED_REASON, DRAWN_REASON, POPULAR_REASON = "Picked for everybody", "Something new to try", "Popular right now"
+_SAYS = "says"
+
+
+@dataclass(frozen=True)
+class RuledNight:
+    """What a night's rules need beside a recommender and its data."""
+
+    config: RulesConfig
+    items: pl.DataFrame
+    """The catalogue, schema `Items` and further columns."""
+    vectors: np.ndarray
+    """float32 [items, width] in the order of the training set: what diversity compares."""
+    day: date
+    seed: int
+
+    def compiled(self, data: TrainingSet) -> Mapping[str, ItemRules]:
+        """The rules of each variant for this catalogue."""
+        as_of = data.as_of if data.has_clock else None
+        return {
+            name: compile_rules(rules, self.items, data.item_ids, as_of=as_of, vectors=self.vectors)
+            for name, rules in self.config.by_variant.items()
+        }
+
+
+def ruled_lists(
+    recommender: Recommender,
+    data: TrainingSet,
+    user_ids: pl.Series,
+    night: RuledNight,
+    *,
+    k: int,
+    popular: np.ndarray,
+) -> pl.DataFrame:
+    """As `recommend`, under rules: schema `Recommendations` and `variant`, and `says`, a reason that the rules give.
+
+    Cold users and the variant `holdout` are ranked by `popular`, float32 [items]; cold users keep their variant's
+    rules. Lists are in the order of `user_ids`. A list may be shorter where no more items keep the rules.
+    """
+    variants = np.array(variants_of(user_ids.to_list(), night.config))
+    positions = data.user_positions(user_ids)
+    seeds = user_seeds(user_ids.to_list(), "night", night.seed, night.day)
+    compiled = night.compiled(data)
+    parts = []
+    for name, rules in compiled.items():
+        size = USERS_AT_ONCE if rules.rules.relevance_share == 1 else USERS_COMPARED_AT_ONCE
+        for rows in user_blocks(np.flatnonzero(variants == name), size):
+            scorer = None if name == HOLDOUT else recommender
+            block = _block(scorer, data, positions[rows], rules, popular, seeds[rows])
+            parts.append(_listed(rerank(block, rules, k), rows, name))
+    return _frame(parts, user_ids, data.item_ids)
+
+
+def with_said_reasons(lists: pl.DataFrame) -> pl.DataFrame:
+    """`lists` with `reasons`, where the rules have one of their own to say; without the column `says`."""
+    own = pl.when(pl.col(_SAYS).is_not_null()).then(pl.concat_list(_SAYS)).otherwise(REASONS)
+    return lists.with_columns(own.alias(REASONS)).drop(_SAYS)
+
+
+def _block(
+    recommender: Recommender | None,
+    data: TrainingSet,
+    users: np.ndarray,
+    rules: ItemRules,
+    popular: np.ndarray,
+    seeds: np.ndarray,
+) -> Block:
+    may_exist = data.is_candidate if rules.rules.filters.available_only else np.ones(data.n_items, dtype=bool)
+    scores = np.broadcast_to(popular, (len(users), data.n_items)).astype(np.float32)
+    known = np.flatnonzero(users >= 0)
+    if recommender is not None and len(known):
+        scores[known] = recommender.score(users[known])
+    had = np.zeros(scores.shape, dtype=bool)
+    had[known] = data.matrix[users[known]].toarray() > 0
+    is_allowed = may_exist & ~had
+    if rules.rules.repeats.most:
+        scores[:, ~may_exist] = -np.inf
+        return Block(scores, is_allowed, had, seeds)
+    scores[~is_allowed] = -np.inf
+    return Block(scores, is_allowed, None, seeds)
+
+
+def _listed(chosen: Chosen, rows: np.ndarray, variant: str) -> pl.DataFrame:
+    user, rank = np.nonzero(chosen.positions >= 0)
+    at = (user, rank)
+    says = np.full(len(user), None, dtype=object)
+    if variant == HOLDOUT:
+        says[:] = POPULAR_REASON
+    says[chosen.is_drawn[at]] = DRAWN_REASON
+    says[chosen.is_pinned[at]] = PINNED_REASON
+    return pl.DataFrame(
+        {
+            "row": rows[user],
+            "position": chosen.positions[at],
+            RANK: pl.Series(rank + 1, dtype=pl.UInt32),
+            SCORE: pl.Series(chosen.scores[at], dtype=pl.Float32),
+            VARIANT: pl.Series([variant] * len(user), dtype=pl.String),
+            _SAYS: pl.Series(says.tolist(), dtype=pl.String),
+        }
+    )
+
+
+def _frame(parts: list[pl.DataFrame], user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
+    rows = pl.concat(parts).sort("row", RANK)
+    return rows.select(
+        user_ids.gather(rows["row"]).cast(pl.String).alias(USER_ID),
+        item_ids.gather(rows["position"]).cast(pl.String).alias(ITEM_ID),
+        RANK,
+        SCORE,
+        VARIANT,
+        _SAYS,
+    )
