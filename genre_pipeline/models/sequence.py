@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from genre_pipeline.models.sequence_config import SequenceConfig
 
@@ -94,6 +95,8 @@ class SequenceModel(nn.Module):
     def __init__(self, config: SequenceConfig, *, content: Tensor, has_id: Tensor) -> None:
         super().__init__()
         self.config = config
+        self.computes_again = False
+        """Whether training computes each block's activations again in the backward pass instead of keeping them."""
         self.items = ItemTable(config.width, content, has_id, config.id_dropout)
         self.positions = nn.Embedding(config.length, config.width)
         self.gaps = nn.Embedding(TIME_BUCKETS, config.width) if config.time_gaps else None
@@ -122,7 +125,7 @@ class SequenceModel(nn.Module):
             x = x + self.gaps(gaps)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if self.computes_again and self.training else block(x)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def forward(self, items: Tensor, lengths: Tensor, gaps: Tensor, table: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -122,7 +123,7 @@ def test_it_stops_when_validation_no_longer_rises() -> None:
 
 
 def test_the_time_budget_cuts_the_plan() -> None:
-    trained = _train(CONFIG.model_copy(update={"max_minutes": 1.0}), step=20.0)
+    trained = _train(CONFIG.model_copy(update={"max_minutes": 1.0}), step=4.0)
     assert (trained.planned_epochs, trained.curves.height, trained.best_epoch) == (3, 3, 3)
 
 
@@ -175,3 +176,31 @@ def test_content_that_the_data_lacks_is_masked_and_said() -> None:
     trained = _train(CONFIG.model_copy(update={"epochs": 1, "content": "image_cnn"}))
     assert trained.decisions["content_items"] == 0
     assert _train(CONFIG.model_copy(update={"epochs": 1})).decisions["content_items"] == 8
+
+
+def test_a_resumed_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    class CutShortError(Exception):
+        pass
+
+    def stop(row: Mapping[str, float]) -> None:
+        if row["epoch"] == 2:
+            raise CutShortError
+
+    config = CONFIG.model_copy(update={"epochs": 3, "checkpoint_every": 3})
+    expected = _train(config)
+    with pytest.raises(CutShortError):
+        _train(config, checkpoints=tmp_path, report=stop)
+    resumed = _train(config, checkpoints=tmp_path)
+    assert all(
+        torch.equal(tensor, resumed.model.state_dict()[name]) for name, tensor in expected.model.state_dict().items()
+    )
+    assert resumed.steps["train_loss"].equals(expected.steps["train_loss"])
+    with pytest.raises(TrainingError, match="other data"):
+        train_sequence(cycles(61)[0], config, seed=1, checkpoints=tmp_path)
+
+
+def test_blocks_computed_again_learn_the_same() -> None:
+    config = CONFIG.model_copy(update={"epochs": 2})
+    plain, again = _train(config), _train(config.model_copy(update={"gradient_checkpointing": True}))
+    assert again.model.computes_again
+    assert again.curves["train_loss"].to_list() == pytest.approx(plain.curves["train_loss"].to_list(), rel=1e-5)
