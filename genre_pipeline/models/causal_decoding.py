@@ -95,22 +95,26 @@ def choose(logits: "Tensor", choice: Choice, chance: np.ndarray | None) -> "Tens
 
 
 class _Batch:
-    """The texts that have not ended: their cache, the mask of their padding, and the logits of their next token."""
+    """The texts that have not ended: their cache, the mask of their padding, and the logits of their next token.
+
+    Texts made from one template begin alike: that part is read once, and padding stands between it and the rest.
+    """
 
     def __init__(self, model: Any, texts: Sequence[Sequence[int]], *, has_memory: bool) -> None:
         import torch
+        from transformers import DynamicCache
 
         self._model = model
         self.rows = list(range(len(texts)))
-        longest = max(map(len, texts))
-        ids = np.zeros((len(texts), longest), dtype=np.int64)
-        mask = np.zeros((len(texts), longest), dtype=np.int64)
-        for row, tokens in enumerate(texts):
-            ids[row, longest - len(tokens) :] = tokens
-            mask[row, longest - len(tokens) :] = 1
-        self._mask = torch.from_numpy(mask).to(model.device)  # [b, length]
-        self._cache: Any = None
+        self._cache: Any = DynamicCache(config=model.config)
         self.seen: Tensor | None = None
+        shared = _shared_start(texts)
+        self._mask = torch.ones((1, shared), dtype=torch.long, device=model.device)
+        if shared:
+            self._read(torch.tensor([list(texts[0][:shared])], device=model.device))
+            self._cache.batch_repeat_interleave(len(texts))
+        ids, mask = _padded([text[shared:] for text in texts])
+        self._mask = torch.cat([self._mask.expand(len(texts), -1), torch.from_numpy(mask).to(model.device)], 1)
         self._read(torch.from_numpy(ids).to(model.device))
         if has_memory:
             # Padding is no part of a text: what it is filled with must not count as said.
@@ -148,6 +152,26 @@ class _Batch:
         )
         self._cache = read.past_key_values
         self.logits: Tensor = read.logits[:, -1].float()  # [b, vocabulary]
+
+
+def _shared_start(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all texts begin with, leaving each at least one; 0 where sharing would save nothing."""
+    if len(texts) == 1:
+        return 0
+    ordered = sorted(map(list, texts))
+    first, last = ordered[0], ordered[-1]  # every other lies between the two, and so shares what they share
+    limit = min(map(len, texts)) - 1
+    return next((place for place in range(limit) if first[place] != last[place]), limit)
+
+
+def _padded(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """(token ids, mask), each int64 [texts, longest], padded on the left with zeros."""
+    longest = max(map(len, texts))
+    ids, mask = np.zeros((2, len(texts), longest), dtype=np.int64)
+    for row, tokens in enumerate(texts):
+        ids[row, longest - len(tokens) :] = tokens
+        mask[row, longest - len(tokens) :] = 1
+    return ids, mask
 
 
 def _chances(seeds: Sequence[int], steps: int) -> np.ndarray:

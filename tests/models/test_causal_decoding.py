@@ -47,6 +47,12 @@ def test_a_batch_of_texts_goes_on_as_each_alone(model: Any, penalty: float) -> N
     assert together == [by_transformers(model, text, repetition_penalty=penalty) for text in TEXTS]
 
 
+@pytest.mark.parametrize("texts", [[[7, 8, 9, 30], [7, 8, 9, 31, 32, 33], [7, 8, 9]], [[4, 4, 4], [4, 4, 4]]])
+def test_a_common_start_is_read_once_and_changes_nothing(model: Any, texts: list[list[int]]) -> None:
+    together = gone_on(model, texts, Choice(repetition_penalty=1.3))
+    assert together == [by_transformers(model, text, repetition_penalty=1.3) for text in texts]
+
+
 def test_a_text_that_has_ended_leaves_the_others_as_they_were(model: Any) -> None:
     alone = gone_on(model, TEXTS)
     over = gone_on(model, TEXTS, is_over=lambda row, tokens: row == 2 and len(tokens) == 3)
