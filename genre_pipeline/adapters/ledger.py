@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import llm_calls
-from genre_pipeline.generation.ledger import Call, Spending
+from genre_pipeline.contracts.language_model import Spending
+from genre_pipeline.generation.ledger import Call
 
 _KEYS_AT_ONCE = 500
 

@@ -5,10 +5,12 @@ replies. A failure is data here, not an exception: one of many prompts may fail,
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+_ROLE_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Reply:
     """From the first attempt to the last byte; of a batch computed together, this reply's equal share."""
     cost: float
     """Money, in the currency of the configured prices; 0 for a model of one's own."""
+    attempts: int = 1
+    """Requests that went out for it."""
 
 
 class FailureKind(StrEnum):
@@ -69,8 +73,27 @@ class CallFailed:
     """One line for a person; never a key, never the prompt."""
     input_tokens: int = 0
     """Tokens that were sent, or may have been, and must be counted as spent."""
+    output_tokens: int = 0
+    """Tokens that may have been written, at the most."""
     seconds: float = 0.0
     cost: float = 0.0
+    attempts: int = 0
+    """Requests that went out for it."""
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What calls take: what they took, or what they may take at the most."""
+
+    calls: int = 0
+    """Requests that go out, with those that the endpoint turns away."""
+    tokens: int = 0
+    """Read and written."""
+    cost: float = 0.0
+    """Money, in the currency of the configured prices."""
+
+    def __add__(self, other: "Spending") -> "Spending":
+        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
 
 
 class LanguageModel(ABC):
@@ -81,6 +104,20 @@ class LanguageModel(ABC):
     def identity(self) -> str:
         """Model and sampling parameters, all that a reply depends on besides the prompt; part of a cache key."""
 
+    def most(self, prompt: Prompt) -> Spending:
+        """What asking this may take at the most: known before it is asked."""
+        return Spending(1, sum(most_tokens(prompt)), 0.0)
+
+    def stream(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply | CallFailed]]:
+        """Positions and answers as they come. Prompts are drawn when there is room for them, and no sooner."""
+        for start, prompt in enumerate(prompts):
+            yield start, self.complete([prompt])[0]
+
     @abstractmethod
     def complete(self, prompts: Sequence[Prompt]) -> Sequence[Reply | CallFailed]:
         """One answer a prompt, in their order. Raises only what no prompt could mend, such as missing weights."""
+
+
+def most_tokens(prompt: Prompt) -> tuple[int, int]:
+    """(tokens read, tokens written), at the most: a token is at least a byte, and roles take a few of their own."""
+    return len(prompt.system.encode()) + len(prompt.user.encode()) + _ROLE_TOKENS, prompt.max_tokens

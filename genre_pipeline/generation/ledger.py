@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, Protocol
 
+from genre_pipeline.contracts.language_model import Spending
+
 _KEPT_CHARACTERS = 100_000
 
 Status = Literal["model", "repaired", "failed"]
@@ -48,23 +50,6 @@ class Call:
     """Requests that went out for it, with those that the endpoint turned away."""
     day: date
     """The night that asked."""
-
-
-@dataclass(frozen=True)
-class Spending:
-    """What a night's calls came to."""
-
-    calls: int = 0
-    """Requests that went out."""
-    tokens: int = 0
-    """In, out and assumed."""
-    cost: float = 0.0
-
-    def __add__(self, other: "Spending") -> "Spending":
-        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
-
-    def __sub__(self, other: "Spending") -> "Spending":
-        return Spending(self.calls - other.calls, self.tokens - other.tokens, self.cost - other.cost)
 
 
 def kept(reply: str) -> str:

@@ -7,7 +7,8 @@ import pytest
 from genre_pipeline.adapters.ledger import CallLedger
 from genre_pipeline.adapters.tables import Tables
 from genre_pipeline.contracts.errors import GenreError
-from genre_pipeline.generation.ledger import Call, Spending, kept
+from genre_pipeline.contracts.language_model import Spending
+from genre_pipeline.generation.ledger import Call, kept
 
 DAY = date(2026, 3, 1)
 CALL = Call(
