@@ -202,7 +202,7 @@ class Tables:
         with self._database.write() as connection:
             return api_keys.create(connection, name, scopes, requests_per_second, self._clock())
 
-    def keys(self) -> list[ApiKey]:
+    def issued_keys(self) -> list[ApiKey]:
         """Every key there ever was, revoked ones too, oldest first."""
         with self._database.read() as connection:
             return api_keys.all_keys(connection)

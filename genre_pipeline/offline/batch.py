@@ -6,11 +6,12 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import ConfigError, TrainingError
 from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.offline.personal_lists import plain_lists
 from genre_pipeline.offline.tuning import choose_settings
 from genre_pipeline.recommenders.audiences import fit_audiences
-from genre_pipeline.recommenders.base import Report, recommend
+from genre_pipeline.recommenders.base import Report
 from genre_pipeline.recommenders.popularity import PopularityRecommender
-from genre_pipeline.recommenders.suite import HYBRID, Say, popular_scores
+from genre_pipeline.recommenders.suite import HYBRID, Say
 from genre_pipeline.training.splits import Split, end_of
 
 
@@ -42,7 +43,9 @@ def batch_recommendations(
     recommender: str = HYBRID,
     report: Report | None = None,
 ) -> pl.DataFrame:
-    """Each user's `k` best unseen items, schema `Recommendations`; `users` defaults to all users of the data set.
+    """Each user's `k` best unseen items under the rules, schema `Recommendations`.
+
+    `users` defaults to all users of the data set.
 
     Users without interactions get the popular list. Settings are chosen as `choose_settings` says, then everything is
     fitted on all. Raises `ConfigError` for a recommender that is not enabled, `TrainingError` for one that finds
@@ -60,9 +63,7 @@ def batch_recommendations(
     say(f"training on all {everything.height:,} interactions")
     parts = fit_audiences(data, chosen, config.audiences, seed=config.seed, say=say)
     wanted = _all_users(prepared) if users is None else users
-    return recommend(
-        parts[recommender], data, wanted, k=k, cold_users="popular", popular=popular_scores(parts), report=report
-    )
+    return plain_lists(parts, recommender, data, wanted, prepared.data.items, config, k=k, report=report)
 
 
 def _all_known(interactions: pl.DataFrame) -> Split:

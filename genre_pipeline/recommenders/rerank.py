@@ -93,6 +93,7 @@ def _choose(scores: np.ndarray, block: Block, rules: ItemRules, k: int, depth: i
         _Cap(rules.creators[pool.items], rules.creators, rules.rules.caps.per_creator),
     ]
     repeats = _Repeats(pool, rules, k)
+    counters: list[_Cap | _Repeats] = [*kinds, repeats]
     value = _Relevance(pool, rules)
     chance = _ranks_of_chance(block.seeds, rules, k)
     positions = np.full((len(scores), k), -1, dtype=np.int64)
@@ -101,7 +102,7 @@ def _choose(scores: np.ndarray, block: Block, rules: ItemRules, k: int, depth: i
     goes_on = np.ones(len(scores), dtype=bool)
     for rank in range(k):
         if rank % rules.rules.window == 0:
-            for counted in (*kinds, repeats):
+            for counted in counters:
                 counted.start_window()
         is_free = pool.is_open & repeats.leave(rank)
         for cap in kinds:
@@ -113,7 +114,7 @@ def _choose(scores: np.ndarray, block: Block, rules: ItemRules, k: int, depth: i
         shown[at, rank] = pool.scores[at, column[at]]
         columns[at, rank] = column[at]
         pool.is_open[at] &= pool.items[at] != positions[at, rank][:, None]
-        for counted in (*kinds, repeats):
+        for counted in counters:
             counted.count(at, column[at])
         value.take(at, column[at])
     is_there = positions >= 0
@@ -153,7 +154,7 @@ def _best(pool: _Pool, values: np.ndarray, is_free: np.ndarray, by_chance: np.nd
     """int64 [users]: the column to take next; equal values go to the smaller column."""
     order = np.arange(values.shape[1], dtype=np.float32)
     ranked = np.where(pool.is_pinned, 2 * _FIRST - order, values)
-    # Drawn items are taken in the order of drawing, at ranks of chance only, and there before everything but the pinned.
+    # Drawn items are taken in the order of drawing, at ranks of chance only; there only pinned items go before them.
     is_due = is_free & np.where(pool.is_drawn, by_chance[:, None], True)
     ranked = np.where(pool.is_drawn, _FIRST - order, ranked)
     return np.asarray(np.where(is_due, ranked, -np.inf).argmax(axis=1))

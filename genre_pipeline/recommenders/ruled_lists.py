@@ -5,14 +5,13 @@ Where the rules are the default ones nobody comes here: `base.recommend` makes t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import polars as pl
 
 from genre_pipeline.contracts.columns import ITEM_ID, RANK, REASONS, SCORE, USER_ID, VARIANT
 from genre_pipeline.contracts.training_set import TrainingSet
-from genre_pipeline.recommenders.base import Recommender, user_blocks
+from genre_pipeline.recommenders.base import Recommender, Report, user_blocks
 from genre_pipeline.recommenders.rerank import Block, Chosen, rerank
 from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules, RulesConfig, compile_rules
 from genre_pipeline.recommenders.variants import user_seeds, variants_of
@@ -21,6 +20,11 @@ USERS_AT_ONCE, USERS_COMPARED_AT_ONCE = 256, 32
 """Users to a block; fewer where the candidates' vectors are compared."""
 PINNED_REASON, DRAWN_REASON, POPULAR_REASON = "Picked for everybody", "Something new to try", "Popular right now"
 _SAYS = "says"
+_ROWS = pl.Schema(
+    [("row", pl.Int64()), ("position", pl.Int64()), (RANK, pl.UInt32()), (SCORE, pl.Float32()), (VARIANT, pl.String()),
+     (_SAYS, pl.String())]
+)  # fmt: skip
+_NO_ROWS = pl.DataFrame(schema=_ROWS)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,6 @@ class RuledNight:
     """The catalogue, schema `Items` and further columns."""
     vectors: np.ndarray
     """float32 [items, width] in the order of the training set: what diversity compares."""
-    day: date
     seed: int
 
     def compiled(self, data: TrainingSet) -> Mapping[str, ItemRules]:
@@ -52,6 +55,7 @@ def ruled_lists(
     *,
     k: int,
     popular: np.ndarray,
+    report: Report | None = None,
 ) -> pl.DataFrame:
     """As `recommend`, under rules: schema `Recommendations` and `variant`, and `says`, a reason that the rules give.
 
@@ -60,15 +64,18 @@ def ruled_lists(
     """
     variants = np.array(variants_of(user_ids.to_list(), night.config))
     positions = data.user_positions(user_ids)
-    seeds = user_seeds(user_ids.to_list(), "night", night.seed, night.day)
+    seeds = user_seeds(user_ids.to_list(), "day", night.seed, data.as_of.date())
     compiled = night.compiled(data)
-    parts = []
+    parts, done = [_NO_ROWS], 0
     for name, rules in compiled.items():
         size = USERS_AT_ONCE if rules.rules.relevance_share == 1 else USERS_COMPARED_AT_ONCE
         for rows in user_blocks(np.flatnonzero(variants == name), size):
             scorer = None if name == HOLDOUT else recommender
             block = _block(scorer, data, positions[rows], rules, popular, seeds[rows])
             parts.append(_listed(rerank(block, rules, k), rows, name))
+            done += len(rows)
+            if report is not None:
+                report(done, len(user_ids))
     return _frame(parts, user_ids, data.item_ids)
 
 
@@ -76,6 +83,11 @@ def with_said_reasons(lists: pl.DataFrame) -> pl.DataFrame:
     """`lists` with `reasons`, where the rules have one of their own to say; without the column `says`."""
     own = pl.when(pl.col(_SAYS).is_not_null()).then(pl.concat_list(_SAYS)).otherwise(REASONS)
     return lists.with_columns(own.alias(REASONS)).drop(_SAYS)
+
+
+def without_said_reasons(lists: pl.DataFrame) -> pl.DataFrame:
+    """`lists` for those who want no reasons."""
+    return lists.drop(_SAYS)
 
 
 def _block(
@@ -109,16 +121,8 @@ def _listed(chosen: Chosen, rows: np.ndarray, variant: str) -> pl.DataFrame:
         says[:] = POPULAR_REASON
     says[chosen.is_drawn[at]] = DRAWN_REASON
     says[chosen.is_pinned[at]] = PINNED_REASON
-    return pl.DataFrame(
-        {
-            "row": rows[user],
-            "position": chosen.positions[at],
-            RANK: pl.Series(rank + 1, dtype=pl.UInt32),
-            SCORE: pl.Series(chosen.scores[at], dtype=pl.Float32),
-            VARIANT: pl.Series([variant] * len(user), dtype=pl.String),
-            _SAYS: pl.Series(says.tolist(), dtype=pl.String),
-        }
-    )
+    columns = (rows[user], chosen.positions[at], rank + 1, chosen.scores[at], [variant] * len(user), says.tolist())
+    return pl.DataFrame(dict(zip(_ROWS, columns, strict=True)), schema_overrides={_SAYS: pl.String}).cast(dict(_ROWS))
 
 
 def _frame(parts: list[pl.DataFrame], user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:

@@ -213,10 +213,15 @@ def compile_rules(
 
     `as_of` is when lists are made, None where the data has no clock: then nothing is fresh.
     `vectors` is float32 [items, width]. An item without a row is available, and has no category, price or anything.
-    Raises `ConfigError` where a rule names a column that the items do not have.
+    Raises `ConfigError` where a rule names a column that the items do not have, or compares vectors of width 0.
     """
     rows = item_ids.to_frame(ITEM_ID).join(items, on=ITEM_ID, how="left", maintain_order="left")
     _require_columns(rules, items)
+    if rules.relevance_share < 1 and not vectors.shape[1]:
+        raise ConfigError(
+            "rules.relevance_share is below 1, and there are no item vectors to compare",
+            remedy="Enable a recommender that looks at vectors, or set it to 1.",
+        )
     is_allowed = rows.select(_allowed(rules, rows.schema)).to_series().to_numpy()
     pinned = pl.Series(rules.pinned, dtype=pl.String).to_frame(ITEM_ID).join(
         rows.select(ITEM_ID).with_row_index("position"), on=ITEM_ID, how="inner", maintain_order="left"
