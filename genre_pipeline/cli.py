@@ -100,7 +100,7 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Honest offline evaluation: trains on the past only, ranks all items, chooses nothing on the test."""
-    from genre_pipeline.offline.ablation import evaluate_with_ablations
+    from genre_pipeline.offline.ablation import evaluate_with_ablations, to_prepare
     from genre_pipeline.offline.dataset import prepare, source_of
     from genre_pipeline.offline.writing import check_report_folder, write_evaluation
 
@@ -109,7 +109,7 @@ def evaluate(
     how = settings.evaluation.model_copy(update={"k": k, "ablate": tuple(ablate or settings.evaluation.ablate)})
     judged = settings.model_copy(update={"evaluation": how})
     with console.progress("texts") as progress:
-        prepared = prepare(source_of(data), judged, progress)
+        prepared = prepare(source_of(data), to_prepare(judged), progress)
     found = evaluate_with_ablations(prepared, judged, protocol=protocol, step_days=step_days, say=console.say)
     written = write_evaluation(found, out)
     if json_:

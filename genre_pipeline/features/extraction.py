@@ -24,6 +24,7 @@ from genre_pipeline.features.item_texts import ItemTextConfig, compose_item_text
 from genre_pipeline.features.media_extraction import AudioTechniqueConfig, ImageTechniqueConfig
 from genre_pipeline.features.nearest import NearestConfig
 from genre_pipeline.features.statistics import StatisticsConfig
+from genre_pipeline.features.tabular import TabularConfig
 from genre_pipeline.features.text_bag_of_words import BagOfWords, BagOfWordsConfig
 from genre_pipeline.features.text_causal import CausalText, CausalTextConfig
 from genre_pipeline.features.text_llm import LlmText, LlmTextConfig
@@ -66,8 +67,10 @@ class FeaturesConfig(Settings):
     """Vectors of sounds."""
     fused_text: DenseTechnique = "text_llm"
     """The text technique whose vectors are fused with those of pictures and sounds."""
+    tabular: TabularConfig = TabularConfig()
+    """An item's numbers as a modality of `fused`."""
     fusion: FusionConfig = FusionConfig()
-    """How text, picture and sound become one vector."""
+    """How text, picture, sound and numbers become one vector."""
     device: str = "cpu"
     """Where encoders run: cpu, cuda, cuda:1 …"""
     histories: HistoryConfig = HistoryConfig()

@@ -25,10 +25,20 @@ ABLATIONS: Mapping[AblationName, Ablation] = {AblationName.MODALITIES: MODALITIE
 """What `--ablate` and `evaluation.ablate` may name."""
 
 
+def to_prepare(config: GenreConfig) -> GenreConfig:
+    """The configuration to prepare data with: ablations may look at more than recommenders do."""
+    for name in config.evaluation.ablate:
+        config = ABLATIONS[name].needs(config)
+    return config
+
+
 def evaluate_with_ablations(
     prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, step_days: int, say: Say
 ) -> Evaluation:
-    """`evaluate_dataset`, and every ablation that `config.evaluation.ablate` names, on the same splits."""
+    """`evaluate_dataset`, and every ablation that `config.evaluation.ablate` names, on the same splits.
+
+    `prepared` is what `to_prepare(config)` gave. Raises as `ablate` does.
+    """
     found = evaluate_dataset(prepared, config, protocol=protocol, step_days=step_days, say=say)
     named = dict.fromkeys(config.evaluation.ablate)
     results = {

@@ -1,24 +1,64 @@
-"""What text, pictures, sounds and numbers are worth: all fused, each alone, each left out, judged by `content`."""
+"""What text, pictures, sounds and numbers are worth: all fused, each alone, each left out, judged by `content`.
+
+Each variant fuses what it has by the same method, and learns that fusion of each past anew. "none" is what is left
+without any content: popularity.
+"""
 
 from collections.abc import Iterator
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.offline.dataset import Prepared
+from genre_pipeline.features.extraction import FUSED
+from genre_pipeline.features.tabular import TABULAR
+from genre_pipeline.offline.dataset import Prepared, fusion_parts
 from genre_pipeline.offline.variant import Ablation, Variant
+
+_ALL = "all"
+_CONTENT, _POPULARITY = "content", "popularity"
+
+
+def with_all_modalities(config: GenreConfig) -> GenreConfig:
+    """The configuration, with everything made that is fused, and `content` to look at it."""
+    vectors = tuple(dict.fromkeys([*config.features.for_recommenders, FUSED]))
+    enabled = tuple(dict.fromkeys([*config.recommenders.enabled, _CONTENT]))
+    features = config.features.model_copy(update={"for_recommenders": vectors})
+    recommenders = config.recommenders.model_copy(update={"enabled": enabled})
+    return config.model_copy(update={"features": features, "recommenders": recommenders})
 
 
 def modality_variants(prepared: Prepared, config: GenreConfig) -> Iterator[Variant]:
-    """The configured vectors, and each technique's alone."""
-    yield Variant("all", prepared, _content_alone(config, config.recommenders.content.vectors))
-    for technique in prepared.vectors:
-        yield Variant(technique, prepared, _content_alone(config, technique))
+    """All, each alone, each left out where more than two are there, and none. Modalities that no item has are not."""
+    interactions, items = prepared.data.interactions, prepared.data.items
+    parts = fusion_parts(prepared.vectors, items, interactions, config.features)
+    there = [name for name, frame in parts.items() if frame["vector"].count()]
+    if not there:
+        return
+    yield _variant(_ALL, there, prepared, config)
+    if len(there) > 1:
+        for name in there:
+            yield _variant(f"{name} alone", [name], prepared, config)
+    if len(there) > 2:
+        for name in there:
+            yield _variant(f"without {name}", [other for other in there if other != name], prepared, config)
+    yield Variant("none", prepared, _only(config, config.features.for_recommenders, _POPULARITY), _POPULARITY)
 
 
-def _content_alone(config: GenreConfig, vectors: str) -> GenreConfig:
+def _variant(name: str, modalities: list[str], prepared: Prepared, config: GenreConfig) -> Variant:
+    features = config.features
+    table = {"text": features.fused_text, "image": "image", "audio": "audio"}
+    kept = {table[modality]: prepared.vectors[table[modality]] for modality in modalities if modality in table}
+    tabular = features.tabular.model_copy(update={"enabled": TABULAR in modalities})
+    narrowed = config.model_copy(update={"features": features.model_copy(update={"tabular": tabular})})
+    return Variant(name, Prepared(prepared.data, kept), _only(narrowed, (FUSED,), _CONTENT), _CONTENT)
+
+
+def _only(config: GenreConfig, vectors: tuple[str, ...], recommender: str) -> GenreConfig:
+    """Nothing fitted but `recommender` on `vectors`, and the popularity that every suite has."""
+    features = config.features.model_copy(update={"for_recommenders": vectors})
     recommenders = config.recommenders
-    content = recommenders.content.model_copy(update={"vectors": vectors})
-    only = recommenders.model_copy(update={"enabled": ("popularity", "content"), "content": content})
-    return config.model_copy(update={"recommenders": only})
+    content = recommenders.content.model_copy(update={"vectors": vectors[0]})
+    enabled = tuple(dict.fromkeys((_POPULARITY, recommender)))
+    only = recommenders.model_copy(update={"enabled": enabled, "content": content})
+    return config.model_copy(update={"features": features, "recommenders": only})
 
 
-MODALITIES = Ablation(reference="all", variants=modality_variants)
+MODALITIES = Ablation(reference=_ALL, variants=modality_variants, needs=with_all_modalities)

@@ -8,10 +8,13 @@ from pathlib import Path
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.columns import ITEM_ID
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.features.extraction import FUSED, FeaturesConfig, Progress, extract_for_recommenders
+from genre_pipeline.features.tabular import TABULAR
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.offline.item_vectors import fused_on, media_vectors
+from genre_pipeline.offline.tabular import tabular_vectors
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
 from genre_pipeline.recommenders.suite import USE_VECTORS
 from genre_pipeline.sources.dataset import SourceConfig, read_dataset
@@ -61,24 +64,32 @@ def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_
         as_of=split.as_of,
         has_clock=prepared.data.has_clock,
         event_weights=config.event_weights,
-        item_vectors=vectors_on(prepared.vectors, split.past, config),
+        item_vectors=vectors_on(prepared.vectors, prepared.data.items, split.past, config),
         only_known_items=only_known_items,
     )
 
 
-def vectors_on(vectors: Mapping[str, pl.DataFrame], past: pl.DataFrame, config: GenreConfig) -> dict[str, pl.DataFrame]:
-    """The vectors that recommenders learn from, those of modalities with `fused` learned of `past`, where it is asked
-    for.
-    """
+def vectors_on(
+    vectors: Mapping[str, pl.DataFrame], items: pl.DataFrame, past: pl.DataFrame, config: GenreConfig
+) -> dict[str, pl.DataFrame]:
+    """The vectors that recommenders learn from; `fused`, where it is asked for, has learned of items in `past` only."""
     wanted = config.features.for_recommenders
     made: dict[str, pl.DataFrame] = {name: vectors[name] for name in wanted if name in vectors}
-    parts = fusion_parts(vectors, config.features)
-    if FUSED in wanted and parts:
-        made[FUSED], _ = fused_on(parts, past, config.features.fusion, seed=config.seed)
+    if FUSED in wanted:
+        parts = fusion_parts(vectors, items, past, config.features)
+        if parts:
+            made[FUSED], _ = fused_on(parts, past, config.features.fusion, seed=config.seed)
     return made
 
 
-def fusion_parts(vectors: Mapping[str, pl.DataFrame], features: FeaturesConfig) -> dict[str, pl.DataFrame]:
-    """Modality to its vectors, of those that there are: text, image, audio."""
+def fusion_parts(
+    vectors: Mapping[str, pl.DataFrame], items: pl.DataFrame, past: pl.DataFrame, features: FeaturesConfig
+) -> dict[str, pl.DataFrame]:
+    """Modality to its vectors, of those that there are: text, image, audio, and tabular, scaled by items in `past`."""
     named = {"text": features.fused_text, "image": "image", "audio": "audio"}
-    return {modality: vectors[name] for modality, name in named.items() if name in vectors}
+    parts = {modality: vectors[name] for modality, name in named.items() if name in vectors}
+    if features.tabular.enabled:
+        training = items[ITEM_ID].is_in(past[ITEM_ID].unique().implode())
+        numbers = tabular_vectors(items, training, features.tabular)
+        parts.update({} if numbers is None else {TABULAR: numbers})
+    return parts

@@ -28,3 +28,5 @@ class Ablation:
     """The variant that the others are compared with, each on the same users."""
     variants: Callable[[Prepared, GenreConfig], Iterable[Variant]]
     """The variants, reference first. Made lazily: one is judged and let go before the next is made."""
+    needs: Callable[[GenreConfig], GenreConfig]
+    """The configuration that data are to be prepared with, so that every variant finds its part of them."""
