@@ -22,6 +22,7 @@ from genre_pipeline.features.extraction import FeaturesConfig
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
 from genre_pipeline.recommenders.audiences import AudiencesConfig
 from genre_pipeline.recommenders.reasons import ReasonsConfig
+from genre_pipeline.recommenders.rules import RulesConfig
 from genre_pipeline.recommenders.suite import RecommendersConfig
 from genre_pipeline.serving.settings import ServingConfig
 from genre_pipeline.sources.dataset import SourceConfig
@@ -87,6 +88,8 @@ class GenreConfig(BaseSettings):
     """When a user counts as away, and what teaches about such users."""
     reasons: ReasonsConfig = ReasonsConfig()
     """Why an item is in a list."""
+    rules: RulesConfig = RulesConfig()
+    """What lists must keep, nightly and in real time alike, and experiments on it. The defaults change nothing."""
     promotion: PromotionConfig = PromotionConfig()
     """When a challenger becomes champion."""
     evaluation: EvaluationConfig = EvaluationConfig()

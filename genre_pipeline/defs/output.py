@@ -26,6 +26,7 @@ from genre_pipeline.contracts.names import (
 from genre_pipeline.defs.evaluation import ndcg_of
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.shape import HAS_NETWORK
+from genre_pipeline.offline.personal_lists import repeats_beyond
 from genre_pipeline.project import Project
 
 GROUP = "output"
@@ -78,12 +79,14 @@ def verified_metrics(project: Project, day: str) -> dict[str, float]:
 
 
 def refuse_unfit_lists(project: Project, day: str) -> None:
-    """Raise `PublishRefusedError` unless the day's lists reach enough users and hold nothing they have had."""
+    """Raise `PublishRefusedError` unless the day's lists reach enough users and hold no more of what they have had than
+    the rules allow, which is nothing unless `rules.repeats` says otherwise.
+    """
     lists = project.partitions.read(RECOMMENDATIONS, day)
     past = project.partitions.scan(INTERACTIONS, until=day).select(USER_ID, ITEM_ID).collect()
     known = pl.concat([past[USER_ID], project.partitions.read(USERS, day)[USER_ID]]).n_unique()
     share, least = lists[USER_ID].n_unique() / max(known, 1), project.config.publishing.min_users_share
-    seen = lists.join(past, on=[USER_ID, ITEM_ID], how="semi").height
+    seen = repeats_beyond(lists, past, project.config)
     if seen or share < least or lists.is_empty():
         raise PublishRefusedError(
             f"The lists of {day} reach {share:.1%} of {known:,} users ({least:.1%} are asked for) and hold {seen:,} "

@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.names import (
     CHAMPION,
@@ -23,12 +24,11 @@ from genre_pipeline.defs.training import FINAL, VALIDATED, champion_recommender
 from genre_pipeline.features.nearest import similar_items as nearest_items
 from genre_pipeline.features.nearest import similar_items_table
 from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.offline.personal_lists import personal_lists, repeats_beyond, rules_of
 from genre_pipeline.project import Project
-from genre_pipeline.recommenders.base import Recommender, recommend
-from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.popularity import PopularityConfig, popular_lists, popularity
-from genre_pipeline.recommenders.reasons import with_reasons
-from genre_pipeline.recommenders.suite import HYBRID, Tuned, fit_suite, popular_scores, tune
+from genre_pipeline.recommenders.suite import Tuned, fit_suite, tune
 from genre_pipeline.training.splits import split_by_time
 
 GROUP = "recommenders"
@@ -63,7 +63,9 @@ def hybrid_settings(context: dg.AssetExecutionContext, project: dg.ResourceParam
     checks=["keep_their_contract", "hold_nothing_seen", "reach_users"],
 )
 def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
-    """Every user's list as of the day's end: the best unseen, available items, with score and reasons."""
+    """Every user's list as of the day's end: the best unseen, available items that the rules leave, with score and
+    reasons.
+    """
     day, config = context.partition_key, project.config
     night = load_night(project, day)
     data = everything_known(project, night, day)
@@ -71,14 +73,10 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     say = sayer(context)
     parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))
     asked = known_users(night)
-    lists = recommend(
-        parts[HYBRID], data, asked, k=config.publishing.k, cold_users="popular", popular=popular_scores(parts)
-    )
-    hybrid = parts[HYBRID]
-    assert isinstance(hybrid, HybridRecommender)
-    frame = with_reasons(lists, hybrid, data, night.data.items, config.reasons)
-    manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=tuned.to_json())
-    return result(frame, manifest, checks=_list_checks(frame, night, asked, config.publishing.min_users_share))
+    frame = personal_lists(parts, data, asked, night.data.items, config)
+    decisions = tuned.to_json() | rules_of(config.rules)
+    manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=decisions)
+    return result(frame, manifest, checks=_list_checks(frame, night, asked, config))
 
 
 @daily_asset(
@@ -125,13 +123,15 @@ def _tuned(project: Project, day: str) -> Tuned:
     return Tuned.from_json(project.partitions.verify(HYBRID_SETTINGS, day).decisions)
 
 
-def _list_checks(frame: pl.DataFrame, night: Prepared, asked: pl.Series, least: float) -> list[dg.AssetCheckResult]:
-    seen = frame.join(night.data.interactions, on=[USER_ID, ITEM_ID], how="semi").height
+def _list_checks(
+    frame: pl.DataFrame, night: Prepared, asked: pl.Series, config: GenreConfig
+) -> list[dg.AssetCheckResult]:
+    repeats, least = repeats_beyond(frame, night.data.interactions, config), config.publishing.min_users_share
     share = frame[USER_ID].n_unique() / max(len(asked), 1)
     contract = keeps_contract(RECOMMENDATIONS, frame, Recommendations)
     return [
         passed(RECOMMENDATIONS, "keep_their_contract", contract.passed, rows=frame.height),
-        passed(RECOMMENDATIONS, "hold_nothing_seen", seen == 0, rows_seen_before=seen),
+        passed(RECOMMENDATIONS, "hold_nothing_seen", repeats == 0, rows_seen_before=repeats),
         passed(RECOMMENDATIONS, "reach_users", share >= least, share=share, least=least),
     ]
 
