@@ -20,8 +20,11 @@ from feast.types import Array, Float32, Float64, Int64, String
 
 from genre_pipeline.contracts.columns import CONTENT_HASH, EVENT_TIMESTAMP, ITEM_ID, USER_ID, VECTOR
 from genre_pipeline.contracts.names import (
+    ITEM_AUDIO_VECTORS,
+    ITEM_IMAGE_VECTORS,
     ITEM_STATISTICS,
     ITEM_TEXT_VECTORS,
+    ITEM_VECTORS,
     SCORING_SERVICE,
     TRAINING_SERVICE,
     USER_HISTORIES,
@@ -45,23 +48,39 @@ def _pushed(view: str) -> PushSource:
     return PushSource(name=f"{view}_push", batch_source=_partitions(view))
 
 
+def _item_vectors(view: str, description: str) -> FeatureView:
+    """A vector of an item, with the model and the content that it was made of."""
+    return FeatureView(
+        name=view,
+        description=description,
+        entities=[item],
+        ttl=_ITEM_VECTOR_TTL,
+        schema=[
+            Field(name=ITEM_ID, dtype=String),
+            Field(name="model", dtype=String),
+            Field(name=CONTENT_HASH, dtype=String),
+            Field(name=VECTOR, dtype=Array(Float32)),
+        ],
+        source=_partitions(view),
+    )
+
+
 project = Project(name="genre", description="Features of the recommendation pipeline.")
 
 user = Entity(name="user", join_keys=[USER_ID], value_type=ValueType.STRING, description="Whoever interacts.")
 item = Entity(name="item", join_keys=[ITEM_ID], value_type=ValueType.STRING, description="Whatever is recommended.")
 
-item_text_vectors = FeatureView(
-    name=ITEM_TEXT_VECTORS,
-    description="Sentence embedding of an item's text, with the model that made it; null where an item has no text.",
-    entities=[item],
-    ttl=_ITEM_VECTOR_TTL,
-    schema=[
-        Field(name=ITEM_ID, dtype=String),
-        Field(name="model", dtype=String),
-        Field(name=CONTENT_HASH, dtype=String),
-        Field(name=VECTOR, dtype=Array(Float32)),
-    ],
-    source=_partitions(ITEM_TEXT_VECTORS),
+item_text_vectors = _item_vectors(
+    ITEM_TEXT_VECTORS, "Sentence embedding of an item's text; null where an item has no text."
+)
+item_image_vectors = _item_vectors(
+    ITEM_IMAGE_VECTORS, "Vector of an item's picture; null where it has none, or one that cannot be read."
+)
+item_audio_vectors = _item_vectors(
+    ITEM_AUDIO_VECTORS, "Vector of an item's sound; null where it has none, or one that cannot be read or heard."
+)
+item_vectors = _item_vectors(
+    ITEM_VECTORS, "One vector of an item's text, picture and sound, in any mix; null where it has none of them."
 )
 
 item_statistics = FeatureView(
@@ -130,8 +149,9 @@ user_vectors = FeatureView(
 
 training_v1 = FeatureService(
     name=TRAINING_SERVICE,
-    description="What a ranker learns from, point in time. Vectors come from the partitions, as whole matrices.",
-    features=[item_statistics, user_statistics, user_histories],
+    description="What a ranker learns from, point in time. Vectors come from the partitions, as whole matrices; which "
+    "one was known is said here.",
+    features=[item_statistics, user_statistics, user_histories, item_vectors[["model", CONTENT_HASH]]],
 )
 
 scoring_v1 = FeatureService(

@@ -18,7 +18,7 @@ from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
-from genre_pipeline.features.extraction import FeaturesConfig
+from genre_pipeline.features.extraction import FeaturesConfig, Vectors
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
 from genre_pipeline.recommenders.audiences import AudiencesConfig
 from genre_pipeline.recommenders.reasons import ReasonsConfig
@@ -51,6 +51,9 @@ class PublishingConfig(Settings):
     """Length of a user's list."""
     similar_k: int = Field(default=20, ge=1)
     """Neighbours kept for an item."""
+    similar_vectors: Vectors = "text_llm"
+    """Vectors that say which items are similar: a text technique's, `image`, `audio`, or `fused`, where an item without
+    a text has neighbours by its picture or sound."""
     popular_k: int = Field(default=50, ge=1)
     """Length of the popular list, overall and in each category."""
     min_users_share: float = Field(default=0.95, ge=0, le=1)

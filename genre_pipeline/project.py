@@ -15,7 +15,7 @@ from genre_pipeline.adapters.postgres_schemas import ensure_schema
 from genre_pipeline.config import MLFLOW_SCHEMA, GenreConfig
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.features.vector_cache import VectorCache
-from genre_pipeline.sources.dataset import RawDataset, read_dataset
+from genre_pipeline.sources.dataset import RawDataset, media_root, read_dataset
 
 if TYPE_CHECKING:
     from genre_pipeline.adapters.feature_store import FeatureStore
@@ -78,6 +78,11 @@ class Project:
         if not url.startswith("sqlite"):
             ensure_schema(url, MLFLOW_SCHEMA)
         return ModelRegistry(url, self.home / "mlflow" / "artifacts")
+
+    @property
+    def media_root(self) -> str | None:
+        """Folder or URL that relative media locations start from; None where the source has no files."""
+        return None if self.config.source is None else media_root(self.config.source)
 
     def read_source(self) -> RawDataset:
         """The raw tables. Raises `ConfigError` where no source is configured."""

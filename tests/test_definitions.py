@@ -13,10 +13,11 @@ from genre_pipeline.defs.partitions import ALL_DAYS, DAILY, DAY_BEFORE, EARLIER_
 
 ASSETS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 CHECKS = [spec for assets in defs.assets or () for spec in getattr(assets, "check_specs", ())]
-NOT_ASSETS = {names.CHALLENGER, names.REJECTED_MEDIA, names.TRAINING_SERVICE, names.SCORING_SERVICE}
+NOT_ASSETS = {names.CHALLENGER, names.TRAINING_SERVICE, names.SCORING_SERVICE}
 AS_OF = {
     "items": {"interactions"},
     "item_statistics": {"interactions"},
+    "item_vectors": {"interactions"},
     "user_statistics": {"interactions"},
     "user_histories": {"interactions"},
     "sequence_model": {"interactions"},
@@ -69,7 +70,8 @@ def test_the_champion_goes_on_from_earlier_days_and_training_features_know_the_e
     assert {(asset, dep) for asset, dep, days in mappings() if days == EARLIER_DAYS} == {("champion", "champion")}
     evening = {(asset, dep) for asset, dep, days in mappings() if days == DAY_BEFORE}
     assert evening == {
-        ("training_features", table) for table in ("item_statistics", "user_statistics", "user_histories")
+        ("training_features", table)
+        for table in ("item_statistics", "item_vectors", "user_statistics", "user_histories")
     }
 
 

@@ -1,6 +1,7 @@
 """Features of items and users as of each day, under the names that Feast knows them by, and their way online."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,12 +12,16 @@ from genre_pipeline.adapters.partitions import Manifest
 from genre_pipeline.contracts.columns import EVENT_TIMESTAMP, TIMESTAMP
 from genre_pipeline.contracts.names import (
     INTERACTIONS,
+    ITEM_AUDIO_VECTORS,
     ITEM_BAG_OF_WORDS,
+    ITEM_IMAGE_VECTORS,
     ITEM_STATISTICS,
+    ITEM_TEXT_CAUSAL,
     ITEM_TEXT_VECTORS,
     ITEM_TEXT_WEIGHTED,
     ITEM_TEXTS,
     ITEM_TFIDF,
+    ITEM_VECTORS,
     ITEMS,
     TRAINING_FEATURES,
     TRAINING_SERVICE,
@@ -26,8 +31,8 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import TIME, ItemTexts, ItemVectors
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
-from genre_pipeline.defs.shape import CONFIG
-from genre_pipeline.features.extraction import Technique, extract, extract_sparse
+from genre_pipeline.defs.shape import CONFIG, MADE_VECTORS, USER_SPACE, VECTOR_TABLES
+from genre_pipeline.features.extraction import FUSED, Technique, extract, extract_sparse
 from genre_pipeline.features.histories import user_histories as histories_of
 from genre_pipeline.features.histories import user_vectors as vectors_of
 from genre_pipeline.features.item_texts import compose_item_texts
@@ -36,7 +41,12 @@ from genre_pipeline.features.statistics import user_statistics as statistics_of_
 from genre_pipeline.project import Project, as_of
 
 GROUP = "features"
-ONLINE_VIEWS = (ITEM_TEXT_VECTORS, ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES, USER_VECTORS)
+_OF_ITEMS = (ITEM_TEXT_VECTORS, ITEM_IMAGE_VECTORS, ITEM_AUDIO_VECTORS, ITEM_VECTORS)
+ONLINE_VIEWS = (
+    *(table for table in _OF_ITEMS if table in {VECTOR_TABLES[name] for name in MADE_VECTORS}),
+    ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES, USER_VECTORS,
+)  # fmt: skip
+"""The views that a night brings online; a modality that is switched off has nothing to bring."""
 
 
 @daily_asset(
@@ -94,6 +104,17 @@ def item_text_vectors(context: dg.AssetExecutionContext, project: dg.ResourcePar
 
 @daily_asset(
     group=GROUP,
+    same_day=[ITEM_TEXTS],
+    checks=["keeps_its_contract"],
+    pool="gpu",
+)
+def item_text_causal(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
+    """Sentence embeddings of a causal language model. Only texts never seen by this model are encoded."""
+    return _dense(context, project, ITEM_TEXT_CAUSAL, "text_causal")
+
+
+@daily_asset(
+    group=GROUP,
     all_days=[INTERACTIONS],
     checks=["know_no_future"],
 )
@@ -134,28 +155,31 @@ def user_histories(context: dg.AssetExecutionContext, project: dg.ResourceParam[
 
 @daily_asset(
     group=GROUP,
-    same_day=[USER_HISTORIES, ITEM_TEXT_VECTORS],
+    same_day=[USER_HISTORIES, USER_SPACE],
 )
 def user_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
-    """Recency-weighted mean of the vectors of each user's history: where a user stands among the items."""
+    """Recency-weighted mean of the vectors of each user's history: where a user stands among the items, in the space
+    that `recommenders.content.vectors` names.
+    """
     day = context.partition_key
-    items = project.partitions.read(ITEM_TEXT_VECTORS, day)
+    items = project.partitions.read(USER_SPACE, day)
     model = str(items["model"].first())
     config = project.config.features.histories
     frame = vectors_of(project.partitions.read(USER_HISTORIES, day), items, model=model, config=config)
-    manifest = project.partitions.write(USER_VECTORS, day, frame, decisions={"model": model})
+    manifest = project.partitions.write(USER_VECTORS, day, frame, decisions={"model": model, "items": USER_SPACE})
     return result(frame, manifest, without_vector=frame["vector"].null_count())
 
 
 @daily_asset(
     group=GROUP,
     same_day=[INTERACTIONS],
-    day_before=[ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES],
+    day_before=[ITEM_STATISTICS, USER_STATISTICS, USER_HISTORIES, *([ITEM_VECTORS] if FUSED in MADE_VECTORS else [])],
     checks=["know_no_future"],
 )
 def training_features(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """The day's interactions with the features that were known just before each: point in time, by Feast. Reads the
-    features as of the day before; empty of features where that day was never computed.
+    features as of the day before; empty of features where that day was never computed. Of vectors it holds the name,
+    model and content hash, by which a trainer finds them in that day's partition.
     """
     day = context.partition_key
     labels = project.partitions.read(INTERACTIONS, day).rename({TIMESTAMP: EVENT_TIMESTAMP})
@@ -211,10 +235,10 @@ def _as_of_day(
 def _dense(context: dg.AssetExecutionContext, project: Project, name: str, technique: Technique) -> Result:
     texts = ItemTexts.validate(project.partitions.read(ITEM_TEXTS, context.partition_key))
     done = extract(technique, texts, project.config.features, project.vectors, _told(context))
-    manifest = _write(project, name, context.partition_key, done.vectors)
+    manifest = write_vectors(project, name, context.partition_key, done.vectors)
     check: dy.DataFrame[ItemVectors] = done.vectors
     return result(
-        _dated(check, context.partition_key),
+        dated(check, context.partition_key),
         manifest,
         checks=[keeps_contract(name, check, ItemVectors)],
         **{key: value for key, value in vars(done.counts).items() if isinstance(value, int)},
@@ -225,16 +249,25 @@ def _dense(context: dg.AssetExecutionContext, project: Project, name: str, techn
 def _sparse(context: dg.AssetExecutionContext, project: Project, name: str, technique: Technique) -> Result:
     texts = ItemTexts.validate(project.partitions.read(ITEM_TEXTS, context.partition_key))
     frame = extract_sparse(technique, texts, project.config.features)
-    manifest = _write(project, name, context.partition_key, frame)
-    return result(_dated(frame, context.partition_key), manifest, without_words=frame["indices"].null_count())
+    manifest = write_vectors(project, name, context.partition_key, frame)
+    return result(dated(frame, context.partition_key), manifest, without_words=frame["indices"].null_count())
 
 
-def _write(project: Project, name: str, day: str, frame: pl.DataFrame) -> Manifest:
-    model = frame["model"].first()
-    return project.partitions.write(name, day, _dated(frame, day), decisions={"model": model})
+def write_vectors(
+    project: Project,
+    name: str,
+    day: str,
+    frame: pl.DataFrame,
+    *,
+    companions: Callable[[Path], None] | None = None,
+    **decisions: Any,
+) -> Manifest:
+    """Keep a table of vectors with the time they are valid from and the model that made them."""
+    told = {"model": frame["model"].first(), **decisions}
+    return project.partitions.write(name, day, dated(frame, day), decisions=told, companions=companions)
 
 
-def _dated(frame: pl.DataFrame, day: str) -> pl.DataFrame:
+def dated(frame: pl.DataFrame, day: str) -> pl.DataFrame:
     """With the time from which the features are valid: the end of the day, exclusive."""
     return frame.with_columns(pl.lit(as_of(day)).cast(TIME).alias(EVENT_TIMESTAMP))
 
@@ -251,6 +284,7 @@ _OF_TECHNIQUE = {
     "text_tfidf": item_tfidf,
     "text_weighted": item_text_weighted,
     "text_llm": item_text_vectors,
+    "text_causal": item_text_causal,
 }
 ASSETS: list[Any] = [
     item_texts, *(_OF_TECHNIQUE[technique] for technique in CONFIG.features.techniques), item_statistics,

@@ -13,7 +13,7 @@ from genre_pipeline.contracts.names import (
     USERS,
 )
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
-from genre_pipeline.defs.shape import VECTOR_TABLES
+from genre_pipeline.defs.shape import LEARNED_FROM, VECTOR_TABLES
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.preprocessing.cleaning import RowCounts
 from genre_pipeline.preprocessing.dataset import Dataset
@@ -23,7 +23,6 @@ from genre_pipeline.project import Project, as_of
 def load_night(project: Project, day: str) -> Prepared:
     """Clean tables and vectors as of `day`. Raises `MissingPartitionError`, `CorruptPartitionError`."""
     read = project.partitions.read
-    techniques = project.config.features.for_recommenders
     return Prepared(
         data=Dataset(
             interactions=project.partitions.scan(INTERACTIONS, until=day).collect(),
@@ -34,7 +33,7 @@ def load_night(project: Project, day: str) -> Prepared:
             has_clock=True,
             name=project.config.source.name or "" if project.config.source else "",
         ),
-        vectors={technique: read(VECTOR_TABLES[technique], day) for technique in techniques},
+        vectors={name: read(VECTOR_TABLES[name], day) for name in LEARNED_FROM},
     )
 
 
@@ -45,7 +44,7 @@ def everything_known(project: Project, night: Prepared, day: str) -> TrainingSet
         night.data.items,
         as_of=as_of(day),
         event_weights=project.config.event_weights,
-        item_vectors=night.vectors,
+        item_vectors={name: night.vectors[name] for name in project.config.features.for_recommenders},
     )
 
 

@@ -19,23 +19,25 @@ from genre_pipeline.contracts.names import (
     POPULAR_ITEMS,
     PUBLICATION,
     RECOMMENDATIONS,
+    REJECTED_MEDIA,
     REJECTED_ROWS,
     SIMILAR_ITEMS,
     USERS,
 )
 from genre_pipeline.defs.evaluation import ndcg_of
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
-from genre_pipeline.defs.shape import HAS_NETWORK
+from genre_pipeline.defs.shape import CONFIG, HAS_NETWORK
 from genre_pipeline.offline.personal_lists import repeats_beyond
 from genre_pipeline.project import Project
 
 GROUP = "output"
 _LISTS = (RECOMMENDATIONS, SIMILAR_ITEMS, POPULAR_ITEMS, ITEMS)
+_REJECTED = [REJECTED_ROWS, *([REJECTED_MEDIA] if CONFIG.features.media else [])]
 
 
 @daily_asset(
     group=GROUP,
-    same_day=[*_LISTS, USERS, EVALUATION, ONLINE_FEATURES, REJECTED_ROWS],
+    same_day=[*_LISTS, USERS, EVALUATION, ONLINE_FEATURES, *_REJECTED],
     all_days=[INTERACTIONS],
     checks=["is_live_or_newer"],
 )

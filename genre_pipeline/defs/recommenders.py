@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID, VECTOR
 from genre_pipeline.contracts.names import (
     CHAMPION,
     HYBRID_SETTINGS,
@@ -19,10 +19,12 @@ from genre_pipeline.contracts.tables import PopularItems, Recommendations, Simil
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
 from genre_pipeline.defs.night import everything_known, known_users, load_night, sayer
-from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS
+from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS, SIMILAR_SPACE
 from genre_pipeline.defs.training import FINAL, VALIDATED, champion_recommender
 from genre_pipeline.features.nearest import similar_items as nearest_items
 from genre_pipeline.features.nearest import similar_items_table
+from genre_pipeline.features.similarity import l2_normalise
+from genre_pipeline.features.vector_column import to_matrix
 from genre_pipeline.offline.dataset import Prepared, training_set
 from genre_pipeline.offline.personal_lists import personal_lists, repeats_beyond, rules_of
 from genre_pipeline.project import Project
@@ -81,19 +83,24 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
 
 @daily_asset(
     group=GROUP,
-    same_day=_INPUTS,
+    same_day=[*dict.fromkeys([*_INPUTS, SIMILAR_SPACE])],
     all_days=[INTERACTIONS],
     checks=["keeps_its_contract"],
 )
 def similar_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
-    """Nearest items of each item, by the cosine of their text vectors, among those that may be shown."""
+    """Nearest items of each item, among those that may be shown, by the cosine of the vectors that
+    `publishing.similar_vectors` names.
+    """
     day = context.partition_key
     data = everything_known(project, load_night(project, day), day)
-    vectors = data.item_vectors[project.config.reasons.vectors]
+    rows = data.item_ids.to_frame(ITEM_ID).join(
+        project.partitions.read(SIMILAR_SPACE, day), on=ITEM_ID, how="left", maintain_order="left"
+    )
+    vectors = l2_normalise(to_matrix(rows[VECTOR]))
     wanted, how = project.config.publishing.similar_k, project.config.features.nearest
     where, scores = nearest_items(vectors, data.is_candidate, wanted, config=how)
     frame = similar_items_table(data.item_ids, where, scores)
-    manifest = project.partitions.write(SIMILAR_ITEMS, day, frame)
+    manifest = project.partitions.write(SIMILAR_ITEMS, day, frame, decisions={"items": SIMILAR_SPACE})
     return result(frame, manifest, checks=[keeps_contract(SIMILAR_ITEMS, frame, SimilarItems)])
 
 

@@ -3,33 +3,86 @@
 Belongs here: which days, which assets, which edges. Kept out: values that change no edge; assets ask their project.
 """
 
+from collections.abc import Mapping, Sequence
+
 from genre_pipeline.config import GenreConfig, load_config
 from genre_pipeline.contracts.errors import ConfigError
-from genre_pipeline.contracts.names import ITEM_TEXT_VECTORS, ITEM_TEXT_WEIGHTED
+from genre_pipeline.contracts.media import Modality
+from genre_pipeline.contracts.names import (
+    ITEM_AUDIO_VECTORS,
+    ITEM_IMAGE_VECTORS,
+    ITEM_TEXT_CAUSAL,
+    ITEM_TEXT_VECTORS,
+    ITEM_TEXT_WEIGHTED,
+    ITEM_VECTORS,
+)
+from genre_pipeline.features.extraction import DENSE_TECHNIQUES, FUSED, FeaturesConfig, Vectors
 
-VECTOR_TABLES = {"text_llm": ITEM_TEXT_VECTORS, "text_weighted": ITEM_TEXT_WEIGHTED}
+VECTOR_TABLES: Mapping[str, str] = {
+    "text_llm": ITEM_TEXT_VECTORS,
+    "text_weighted": ITEM_TEXT_WEIGHTED,
+    "text_causal": ITEM_TEXT_CAUSAL,
+    "image": ITEM_IMAGE_VECTORS,
+    "audio": ITEM_AUDIO_VECTORS,
+    "fused": ITEM_VECTORS,
+}
 """Where each technique's vectors lie."""
-ALWAYS_MADE = "text_llm"
-"""User vectors and the online store are made of these."""
+_NETWORK = "sequential"
+MEDIA_TABLES: Mapping[Modality, str] = {"image": ITEM_IMAGE_VECTORS, "audio": ITEM_AUDIO_VECTORS}
+
+
+def made_vectors(features: FeaturesConfig) -> tuple[Vectors, ...]:
+    """The vectors that the graph makes; `fused` where there is anything beside text, or a recommender asks for it."""
+    texts = [technique for technique in DENSE_TECHNIQUES if technique in features.techniques]
+    is_fused = bool(features.media) or FUSED in features.for_recommenders
+    return (*texts, *features.media, *([FUSED] if is_fused else []))
+
+
+def fused_parts(features: FeaturesConfig) -> tuple[Vectors, ...]:
+    """What `fused` is made of."""
+    return (features.fused_text, *features.media)
+
+
+def learned_from(features: FeaturesConfig) -> tuple[Vectors, ...]:
+    """What recommenders learn from, with the parts of fused vectors: each past learns its own fusion of them."""
+    parts = fused_parts(features) if FUSED in features.for_recommenders else ()
+    return tuple(dict.fromkeys((*features.for_recommenders, *parts)))
 
 
 def checked(config: GenreConfig) -> GenreConfig:
     """Refuse a configuration whose graph would lack something that a part of it reads. Raises `ConfigError`."""
-    if ALWAYS_MADE not in config.features.techniques:
+    features, made = config.features, made_vectors(config.features)
+    _require("publishing.similar_vectors", config.publishing.similar_vectors, "features", made)
+    if FUSED in made:
+        _require("features.fused_text", features.fused_text, "features.techniques", made)
+    _require("recommenders.content.vectors", config.recommenders.content.vectors, "features", made)
+    _require("reasons.vectors", config.reasons.vectors, "features.for_recommenders", features.for_recommenders)
+    if _NETWORK in config.recommenders.enabled and config.recommenders.sequential.training.content == FUSED:
         raise ConfigError(
-            f"The graph needs {ALWAYS_MADE!r}, which features.techniques leaves out",
-            remedy="Add it; `genre batch` and `genre evaluate` run without.",
-        )
-    if config.reasons.vectors not in config.features.for_recommenders:
-        raise ConfigError(
-            f"reasons.vectors names {config.reasons.vectors!r}, which features.for_recommenders leaves out",
-            remedy=f"Use one of: {', '.join(config.features.for_recommenders)}.",
+            "recommenders.sequential.training.content is 'fused', a space that is learned anew every day, while a "
+            "network serves for many",
+            remedy="Use the vectors of one modality; `genre evaluate` and `genre batch` take fused ones too.",
         )
     return config
 
 
+def _require(key: str, named: str, where: str, known: Sequence[str]) -> None:
+    if named not in known:
+        raise ConfigError(f"{key} names {named!r}, which {where} leaves out", remedy=f"Use one of: {', '.join(known)}.")
+
+
 CONFIG = checked(load_config())
-HAS_NETWORK = "sequential" in CONFIG.recommenders.enabled
+HAS_NETWORK = _NETWORK in CONFIG.recommenders.enabled
 """Without it no network is trained and none is promoted."""
-RECOMMENDER_VECTORS = tuple(VECTOR_TABLES[technique] for technique in CONFIG.features.for_recommenders)
-"""The tables of vectors that recommenders learn from."""
+MADE_VECTORS = made_vectors(CONFIG.features)
+"""The vectors of items that the graph makes."""
+FUSED_PARTS = fused_parts(CONFIG.features)
+"""What `fused` is made of."""
+LEARNED_FROM = learned_from(CONFIG.features)
+"""The vectors that a night reads for its recommenders."""
+RECOMMENDER_VECTORS = tuple(VECTOR_TABLES[name] for name in LEARNED_FROM)
+"""The tables of these."""
+USER_SPACE = VECTOR_TABLES[CONFIG.recommenders.content.vectors]
+"""The table whose space users' vectors lie in: what content compares."""
+SIMILAR_SPACE = VECTOR_TABLES[CONFIG.publishing.similar_vectors]
+"""The table whose nearest items are published."""

@@ -25,7 +25,7 @@ from genre_pipeline.contracts.columns import (
     VECTOR,
 )
 from genre_pipeline.contracts.errors import CorruptPartitionError, MissingPartitionError
-from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, ITEM_TEXT_VECTORS, ITEMS
+from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, ITEM_TEXT_VECTORS, ITEMS, USER_VECTORS
 from genre_pipeline.serving.doors import Publication
 
 
@@ -155,17 +155,25 @@ class _Matrix:
 def _vectors(partitions: PartitionStore, day: str, item_ids: pl.Series) -> _Matrix:
     absent, no_norms = np.zeros((len(item_ids), 0), dtype=np.float32), np.zeros(len(item_ids), dtype=np.float32)
     try:
-        frame = read_snapshot(partitions, ITEM_TEXT_VECTORS, day).drop_nulls(VECTOR)
+        table = _space_of_users(partitions, day)
+        frame = read_snapshot(partitions, table, day).drop_nulls(VECTOR)
     except (MissingPartitionError, CorruptPartitionError) as error:
         return _Matrix(absent, no_norms, problem=error.problem)
     if frame.is_empty():
-        return _Matrix(absent, no_norms, problem=f"{ITEM_TEXT_VECTORS} of {day} has no vector")
+        return _Matrix(absent, no_norms, problem=f"{table} of {day} has no vector")
     width = len(frame[VECTOR][0])
     rows = item_ids.to_frame().join(frame.select(ITEM_ID, VECTOR), on=ITEM_ID, how="left", maintain_order="left")
     matrix = np.zeros((len(item_ids), width), dtype=np.float32)
     is_known = rows[VECTOR].is_not_null().to_numpy()
     matrix[is_known] = rows[VECTOR].drop_nulls().list.to_array(width).to_numpy()
     return _Matrix(normalised(matrix), np.linalg.norm(matrix, axis=1), str(frame["model"][0]))
+
+
+def _space_of_users(partitions: PartitionStore, day: str) -> str:
+    """The table of items in whose space the night's user vectors lie: they say it themselves."""
+    if not partitions.has(USER_VECTORS, day):
+        return ITEM_TEXT_VECTORS
+    return str(partitions.manifest(USER_VECTORS, day).decisions.get("items", ITEM_TEXT_VECTORS))
 
 
 def normalised(matrix: np.ndarray) -> np.ndarray:

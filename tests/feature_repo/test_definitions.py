@@ -23,6 +23,9 @@ FEAST = Path(sys.executable).with_name("feast")
 DECOY = "raise SystemExit('feast apply imported a module that declares nothing')\n"
 COLUMNS = {
     "item_text_vectors": ["model", "content_hash", "vector"],
+    "item_image_vectors": ["model", "content_hash", "vector"],
+    "item_audio_vectors": ["model", "content_hash", "vector"],
+    "item_vectors": ["model", "content_hash", "vector"],
     "item_statistics": [
         "interactions_total", "interactions_7d", "interactions_30d", "users_total", "mean_value",
         "popularity_decayed", "days_since_first", "days_since_last",

@@ -39,6 +39,17 @@ def test_vectors_are_unit_rows_or_zero(night: Path) -> None:
     assert (run.vector_model, run.vectors_problem) == (world.MODEL, None)
 
 
+def test_items_lie_in_the_space_that_the_users_vectors_name(tmp_path: Path) -> None:
+    store = world.write_partitions(tmp_path)
+    one = pl.DataFrame({"item_id": ["i01"], "model": ["fusion/1"], "vector": [[3.0, 4.0]]})
+    store.write("item_vectors", world.DAY, one.with_columns(pl.col("vector").cast(pl.List(pl.Float32))))
+    users = pl.DataFrame({"user_id": ["001"], "model": ["fusion/1"]})
+    store.write("user_vectors", world.DAY, users, decisions={"items": "item_vectors"})
+    run = load_published_run(LIVE, store)
+    assert (run.vector_model, run.vectors.shape, run.vectors_problem) == ("fusion/1", (scenario.N_ITEMS, 2), None)
+    assert run.vectors[run.positions["i01"]].tolist() == pytest.approx([0.6, 0.8])
+
+
 def test_seen_is_what_the_interactions_say(night: Path) -> None:
     run = load_published_run(LIVE, PartitionStore(night))
     past = world.interactions()
