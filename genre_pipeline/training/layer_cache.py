@@ -157,7 +157,8 @@ def _opened(folder: Path, content_hashes: pl.Series, dtype: StateDtype) -> Layer
     rows = _rows(folder).unique(CONTENT_HASH, keep="first", maintain_order=True)
     found = pl.DataFrame({CONTENT_HASH: content_hashes}).join(rows, on=CONTENT_HASH, how="left", maintain_order="left")
     blocks = [np.load(folder / name / _STATES, mmap_mode="r", allow_pickle=False) for name in names]
-    return LayerStates(blocks, *(found[name].to_numpy() for name in ("block", "start", "length")), dtype)
+    block, start, length = (found[name].to_numpy() for name in ("block", "start", "length"))
+    return LayerStates(blocks, block, start, length, dtype)
 
 
 def _rows(folder: Path) -> pl.DataFrame:
@@ -214,12 +215,12 @@ def _torch_dtype(dtype: StateDtype) -> torch.dtype:
 
 def _positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """int64 [sum of lengths]: start, start + 1 … of each run."""
-    return np.repeat(starts, lengths) + _within(lengths)
+    return np.asarray(np.repeat(starts, lengths) + _within(lengths))
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
     """int64 [sum of lengths]: 0, 1 … of each run."""
-    return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.asarray(np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths))
 
 
 def _sha256(path: Path) -> str:
