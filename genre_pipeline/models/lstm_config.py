@@ -11,11 +11,13 @@ class LstmConfig(Settings):
     embedding_width: int = Field(default=128, ge=4)
     """Dimensions of a word."""
     hidden_width: int = Field(default=128, ge=4)
-    """Dimensions of each direction's state; the tower's own width is twice that."""
+    """Dimensions of each direction's state."""
     layers: int = Field(default=1, ge=1, le=8)
     """Stacked LSTM layers."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of word and state values dropped in training."""
+    """Share of the values of words, and of states between layers, dropped in training."""
+    word_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of whole words that are unknown in training."""
     vocabulary_size: int = Field(default=20_000, ge=10)
     """The most frequent words that are known; the others share one embedding."""
     least_count: int = Field(default=2, ge=1)

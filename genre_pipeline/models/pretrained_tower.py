@@ -18,6 +18,7 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.models.bert import load_tokenizer
 from genre_pipeline.models.lora import add_adapters
 from genre_pipeline.models.model_files import ModelFiles, load_network, unreadable
+from genre_pipeline.models.token_batches import shortened
 from genre_pipeline.models.tower import LayeredTower, pooled
 from genre_pipeline.models.tower_config import TowerConfig
 
@@ -77,15 +78,17 @@ class PretrainedTower(LayeredTower):
     @property
     def identity(self) -> str:
         """The weights, and what decides the tokens."""
-        return f"{self._identity}-{self.config.max_tokens}-{self.config.instruction}"
+        return f"{self._identity}-{self.config.max_tokens}-{self.config.tail_tokens}-{self.config.instruction}"
 
     def tokenise(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Token ids int64 of each text, cut at `config.max_tokens`; a text without tokens is one token of padding."""
         if not texts:
             return []
         prompted = [self.config.instruction + text for text in texts]
-        encoded = self.tokenizer(prompted, truncation=True, max_length=self._most_tokens(), return_attention_mask=False)
-        return [np.asarray(ids or [self.pad], dtype=np.int64) for ids in encoded["input_ids"]]
+        most, tail = self._most_tokens(), self.config.tail_tokens
+        cut = {"verbose": False} if tail else {"truncation": True, "max_length": most}
+        encoded = self.tokenizer(prompted, return_attention_mask=False, **cut)["input_ids"]
+        return [shortened(np.asarray(ids or [self.pad], dtype=np.int64), most, tail) for ids in encoded]
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Tokens int64 [B, T], mask bool [B, T] -> float32 [B, W]."""

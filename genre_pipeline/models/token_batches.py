@@ -44,6 +44,11 @@ def rows_by_length(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         start += len(rows)
 
 
+def shortened(tokens: np.ndarray, most: int, tail: int = 0) -> np.ndarray:
+    """At most `most` of a text's tokens [T]: the first ones, and of a longer text the last `tail`."""
+    return tokens if len(tokens) <= most else np.concatenate([tokens[: most - tail], tokens[len(tokens) - tail :]])
+
+
 def padded(tokens: Sequence[np.ndarray], *, pad: int) -> tuple[np.ndarray, np.ndarray]:
     """(token ids int64 [texts, longest], mask bool [texts, longest]), padded at the end."""
     lengths = np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from genre_pipeline.models.token_batches import padded, rows_by_length
-from genre_pipeline.models.tower_config import TowerConfig
+from genre_pipeline.models.tower_config import Pooling, TowerConfig
 
 __all__ = ["ItemTower", "LayeredTower", "TowerConfig", "encode_tokens", "pooled"]
 
@@ -84,17 +84,18 @@ class LayeredTower(ItemTower):
         return max(0, self.layers - self.config.top_layers) if self.config.fine_tune == "top_layers" else 0
 
 
-def pooled(states: Tensor, mask: Tensor, how: str) -> Tensor:
-    """States [B, T, H] and mask bool [B, T], padding at the end -> float32 [B, H]."""
+def pooled(states: Tensor, mask: Tensor, how: Pooling) -> Tensor:
+    """States [B, T, H] and mask bool [B, T], padding at the end -> float32 [B, H]; [B, 2H] by `max_mean`."""
     states = states.float()
     if how == "first":
         return states[:, 0]
     if how == "last":
         return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
     weight = mask.unsqueeze(-1)  # [B, T, 1]
-    if how == "max":
-        return states.masked_fill(~weight, -torch.inf).amax(1)
-    return (states * weight).sum(1) / weight.sum(1)
+    if how == "mean":
+        return (states * weight).sum(1) / weight.sum(1)
+    largest = states.masked_fill(~weight, -torch.inf).amax(1)
+    return largest if how == "max" else torch.cat([largest, pooled(states, mask, "mean")], dim=1)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from genre_pipeline.models.lstm_config import LstmConfig
 
 FineTune = Literal["frozen", "full", "top_layers", "lora"]
 LoraTargets = Literal["embedding", "attention", "all-linear"]
+Pooling = Literal["mean", "first", "last", "max", "max_mean"]
 
 
 class LoraConfig(Settings):
@@ -33,12 +34,16 @@ class TowerConfig(Settings):
     """Of `bert` and `gpt`: a directory, `package:<installed package>`, or a hub id. An `lstm` has none."""
     weights_sha256: str | None = None
     """Refuse other weights than these."""
-    pooling: Literal["mean", "first", "last", "max"] | None = None
-    """How token states become one vector. Unset, `mean` for `bert`, `last` for `gpt`, `max` for `lstm`."""
+    pooling: Pooling | None = None
+    """How token states become one vector. Unset, `mean` for `bert`, `last` for `gpt`, `max_mean` for `lstm`, which is
+    both side by side and twice as wide."""
     instruction: str = ""
     """Set before every text that a `gpt` reads, as in "Represent this product: "."""
     max_tokens: int = Field(default=64, ge=3)
     """A longer text is cut; also bounded by the model's own positions."""
+    tail_tokens: int = Field(default=0, ge=0)
+    """How many of `max_tokens` a longer text keeps of its end, the others of its beginning: a review's verdict stands
+    last."""
     projection: int | None = Field(default=None, ge=4)
     """Width of a linear layer over the pooled vector; `null` gives the network's own width."""
     fine_tune: FineTune = "top_layers"
@@ -60,10 +65,14 @@ class TowerConfig(Settings):
             raise ValueError("instruction is for a gpt alone")
         if self.kind == "gpt" and self.pooling == "first":
             raise ValueError("the first token of a gpt has read nothing of the text; use last or mean")
+        if self.kind != "lstm" and self.pooling == "max_mean":
+            raise ValueError("pooling max_mean is for an lstm alone")
+        if self.tail_tokens >= self.max_tokens:
+            raise ValueError("tail_tokens must be smaller than max_tokens")
         return self
 
     @property
-    def pooled_by(self) -> Literal["mean", "first", "last", "max"]:
+    def pooled_by(self) -> Pooling:
         """The pooling that is meant where none is named."""
-        defaults: dict[str, Literal["mean", "last", "max"]] = {"bert": "mean", "gpt": "last", "lstm": "max"}
+        defaults: dict[str, Pooling] = {"bert": "mean", "gpt": "last", "lstm": "max_mean"}
         return self.pooling or defaults[self.kind]
