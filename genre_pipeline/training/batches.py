@@ -115,12 +115,17 @@ def training_batches(histories: Histories, length: int, batch_size: int, seed: i
     """One epoch of batches in an order fixed by `seed`, windows of like length together so that little is padding."""
     random = np.random.default_rng(seed)
     starts, lengths = training_windows(histories, length, int(random.integers(length)))
-    order = random.permutation(len(starts))
+    for rows in batches_by_length(lengths, batch_size, random):
+        yield _cut(histories, starts[rows], lengths[rows], with_targets=True)
+
+
+def batches_by_length(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows int64 [b] of each batch of an epoch, drawn by `random`: like lengths together, the batches mixed."""
+    order = random.permutation(len(lengths))
     chunk = np.arange(len(order)) // (batch_size * _BATCHES_SORTED_TOGETHER)
     order = order[np.lexsort((lengths[order], chunk))]
     for batch in random.permutation(-(-len(order) // batch_size)):
-        rows = order[batch * batch_size : (batch + 1) * batch_size]
-        yield _cut(histories, starts[rows], lengths[rows], with_targets=True)
+        yield order[batch * batch_size : (batch + 1) * batch_size]
 
 
 def _cut(histories: Histories, starts: np.ndarray, lengths: np.ndarray, *, with_targets: bool) -> Windows:
