@@ -118,3 +118,51 @@ class PopularItems(dy.Schema):
     item_id = dy.String(nullable=False)
     rank = dy.UInt32(nullable=False, primary_key=True, min=1)
     score = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)
+
+
+GENERATED_BY = ("model", "repaired", "fallback")
+"""Where a generated value comes from: the model's first reply, its second, or a deterministic rule."""
+
+
+class _Generated(dy.Schema):
+    """What every generated row says of itself."""
+
+    source = dy.String(nullable=False, check=lambda source: source.is_in(GENERATED_BY))
+    reason = dy.String(nullable=False)
+    prompt_version = dy.String(nullable=False)
+
+
+class ItemSummaries(_Generated):
+    """One neutral line and tags an item. `reason` says why a row fell back; it is empty where it did not."""
+
+    item_id = dy.String(nullable=False, primary_key=True)
+    summary = dy.String(nullable=False)
+    tags = dy.List(dy.String(nullable=False), nullable=False)
+
+
+class UserProfiles(_Generated):
+    """Interests of a user, their weights (which sum to 1), a sentence, and the items that all this was made of."""
+
+    user_id = dy.String(nullable=False, primary_key=True)
+    event_timestamp = dy.Datetime(nullable=False, time_unit="us", time_zone="UTC")
+    interests = dy.List(dy.String(nullable=False), nullable=False, min_length=1)
+    weights = dy.List(dy.Float32(nullable=False), nullable=False, min_length=1)
+    profile = dy.String(nullable=False, min_length=1)
+    source_item_ids = dy.List(dy.String(nullable=False), nullable=False, min_length=1)
+
+    @dy.rule()
+    def every_interest_has_a_weight(cls) -> pl.Expr:
+        """Interests and weights are one list in two columns."""
+        return pl.col("interests").list.len() == pl.col("weights").list.len()
+
+
+class SyntheticItems(_Generated):
+    """Items invented for a user, in order of `place`. `item_id` is the nearest real one; null where none is near."""
+
+    user_id = dy.String(nullable=False, primary_key=True)
+    place = dy.UInt32(nullable=False, primary_key=True, min=1)
+    title = dy.String(nullable=False)
+    description = dy.String(nullable=False)
+    category = dy.String(nullable=False)
+    item_id = dy.String(nullable=True)
+    similarity = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from genre_pipeline.contracts.language_model import Prompt
@@ -49,6 +50,12 @@ class Request:
     input: str
     """Canonical JSON of everything that the prompt was made from."""
     prompt: Prompt
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """What `input` says. For reading only."""
+        fields: dict[str, Any] = json.loads(self.input)
+        return fields
 
     @property
     def input_hash(self) -> str:

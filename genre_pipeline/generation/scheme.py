@@ -1,0 +1,82 @@
+"""What the three schemes have in common: requests go out, replies are parsed, and every subject gets a value.
+
+A scheme never calls a model. It makes `Request`s, reads replies (`parse`), and has a deterministic value for everybody
+whose reply cannot be had or used (`fallback`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from genre_pipeline.contracts.language_model import Prompt
+from genre_pipeline.generation.hostile import as_data, delimiter
+from genre_pipeline.generation.requests import Answer, Origin, ParseProblem, Request, Value, canonical_json
+from genre_pipeline.generation.templates import PromptTemplate, Style
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A subject's final value, and where it comes from."""
+
+    subject: str
+    input: Value
+    value: Value
+    source: Origin
+    reason: str
+    """Why it fell back; empty where it did not."""
+
+
+class Scheme(ABC):
+    """Parses and falls back for one kind of request."""
+
+    name: ClassVar[str]
+    """The asset that it makes; `Request.scheme`."""
+    style: Style
+
+    @abstractmethod
+    def parse(self, request: Request, reply: str) -> Value | ParseProblem:
+        """What a reply says, or the first thing that is wrong with it. `request` is the first one, not the repair."""
+
+    @abstractmethod
+    def fallback(self, request: Request) -> Value:
+        """The value of a subject without a usable reply: from the request's input alone, the same every time."""
+
+    def resolve(self, answers: Sequence[Answer]) -> list[Resolved]:
+        """A value for every answer, in their order."""
+        return [self._resolved(answer) for answer in answers]
+
+    def without_model(self, requests: Sequence[Request], reason: str = "no model") -> list[Answer]:
+        """Answers that all fall back: the night without a language model."""
+        return [Answer(request, None, "fallback", reason) for request in requests]
+
+    def _resolved(self, answer: Answer) -> Resolved:
+        request = answer.request
+        value = self.fallback(request) if answer.value is None else answer.value
+        source: Origin = "fallback" if answer.value is None else answer.origin
+        return Resolved(request.subject, request.fields, value, source, answer.reason)
+
+
+def make_request(
+    scheme: str,
+    subject: str,
+    fields: Value,
+    *,
+    template: PromptTemplate,
+    version: str,
+    schema: dict[str, Any] | None,
+    is_personal: bool,
+    shown: Mapping[str, str] | None = None,
+) -> Request:
+    """A request whose prompt shows `fields` as JSON in the template's words; `shown` replaces single fields' words."""
+    words = {name: as_data(value) for name, value in {"data": fields, **fields, **(shown or {})}.items()}
+    words["delimiter"] = delimiter(fields)
+    prompt = Prompt(
+        system=template.system.strip(),
+        user=template.filled(words),
+        schema=schema,
+        max_tokens=template.max_tokens,
+        stop=template.stop,
+        is_chat=template.is_chat,
+    )
+    return Request(scheme, subject, is_personal, version, canonical_json(fields), prompt)
