@@ -1,4 +1,4 @@
-"""The user-sequence network: a causal Transformer over the items a user had, one file, read bottom-up.
+"""The user-sequence network: what a user takes next, from the items the user had, one file, read bottom-up.
 
 Shapes: B users, L interactions of a window (oldest first, padded at the end), D width, C content width, N items.
 Data access, losses and training loops do not belong here.
@@ -38,12 +38,12 @@ class ItemTable(nn.Module):
         self.register_buffer("content", content.float())  # [n_items, C]
         self.register_buffer("has_id", has_id.bool())  # [n_items]
 
-    def forward(self, items: Tensor) -> Tensor:
-        """Positions int64 [N] -> representations [N, D]."""
+    def forward(self, items: Tensor, content: Tensor | None = None) -> Tensor:
+        """Positions int64 [N] -> representations [N, D]. `content` [N, C] stands in for the table's own."""
         shown = self.has_id[items]  # [N]
         if self.project is None or self.gate is None:
             return self.ids(items) * shown.unsqueeze(-1)  # type: ignore[no-any-return]
-        content = self.content[items]  # [N, C]
+        content = self.content[items] if content is None else content  # [N, C]
         has_content = (content != 0).any(dim=-1)  # [N]
         if self.training and self.id_dropout:
             kept = torch.rand(items.shape, device=items.device) >= self.id_dropout
@@ -84,12 +84,58 @@ class Block(nn.Module):
         return self.attention_out(mixed.transpose(1, 2).reshape(batch, length, width))  # type: ignore[no-any-return]
 
 
+class Recurrence(nn.Module):
+    """A recurrent layer in a block's place (GRU4Rec, arXiv 1511.06939), on a residual branch with a norm before it."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__()
+        kind = nn.GRU if config.encoder == "gru" else nn.LSTM
+        self.norm = nn.LayerNorm(config.width)
+        self.recurrent = kind(config.width, config.width, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D]; position l sees positions up to l."""
+        states, _last = self.recurrent(self.norm(x))  # [B, L, D]
+        return x + self.dropout(states)  # type: ignore[no-any-return]
+
+
+class AttentionPooling(nn.Module):
+    """The past as a weighted mean: one learned query a head asks every position, whoever the user is (cf. NRMS)."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.norm = nn.LayerNorm(config.width)
+        self.query = nn.Parameter(torch.randn(config.heads, config.width // config.heads))
+        self.key_value = nn.Linear(config.width, 2 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, D]; position l is the mean of positions up to l."""
+        batch, length, width = x.shape
+        packed = self.key_value(self.norm(x)).view(batch, length, 2, self.heads, width // self.heads)
+        key, value = packed.permute(2, 0, 3, 1, 4)  # each [B, heads, L, D / heads]
+        query = self.query[None, :, None].expand_as(key)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, length, width)))  # type: ignore[no-any-return]
+
+
+_ENCODERS: dict[str, type[nn.Module]] = {
+    "transformer": Block,
+    "gru": Recurrence,
+    "lstm": Recurrence,
+    "attention_pooling": AttentionPooling,
+}
+
+
 class SequenceModel(nn.Module):
     """User tower over item representations; next-item scores by dot product or cosine.
 
     `content` float32 [n_items, C] (C may be 0) and `has_id` bool [n_items] describe the catalogue. Padding lies at the
-    end of a window, where causal attention never lets a real position see it; positions are counted from the window's
-    end, so that the latest interaction always has position 0.
+    end of a window, where no encoder lets a real position see it; positions are counted from the window's end, so
+    that the latest interaction always has position 0.
     """
 
     def __init__(self, config: SequenceConfig, *, content: Tensor, has_id: Tensor) -> None:
@@ -100,7 +146,7 @@ class SequenceModel(nn.Module):
         self.items = ItemTable(config.width, content, has_id, config.id_dropout)
         self.positions = nn.Embedding(config.length, config.width)
         self.gaps = nn.Embedding(TIME_BUCKETS, config.width) if config.time_gaps else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(_ENCODERS[config.encoder](config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.positions.weight, std=_INITIAL_STD)

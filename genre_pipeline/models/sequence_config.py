@@ -12,10 +12,15 @@ class SequenceConfig(Settings):
 
     width: int = Field(default=64, ge=4, le=1024)
     """Dimensions of an item and of a user state."""
+    encoder: Literal["transformer", "gru", "lstm", "attention_pooling"] = "transformer"
+    """What reads the history: causal attention, a recurrent network, or a learned weighted mean of it."""
     blocks: int = Field(default=1, ge=1, le=12)
-    """Transformer blocks."""
+    """Blocks of the encoder, one above the other."""
     heads: int = Field(default=2, ge=1)
-    """Attention heads; `width` must be a multiple."""
+    """Attention heads; `width` must be a multiple. Recurrent encoders have none."""
+    ids: bool = True
+    """Represent an item with history by an embedding of its id too. Without it content alone speaks, and a new item is
+    as well known as an old one."""
     expansion: int = Field(default=2, ge=1, le=8)
     """Width of the feed-forward layer, in multiples of `width`."""
     length: int = Field(default=50, ge=1, le=2048)

@@ -213,7 +213,8 @@ def new_model(data: TrainingSet, config: SequenceTrainingConfig) -> SequenceMode
     from genre_pipeline.models.sequence import SequenceModel
 
     has_id = np.zeros(data.n_items, dtype=bool)
-    has_id[np.unique(data.events[ITEM_INDEX].to_numpy())] = True
+    if config.network.ids:
+        has_id[np.unique(data.events[ITEM_INDEX].to_numpy())] = True
     return SequenceModel(
         config.network, content=torch.from_numpy(content_of(data, config.content)), has_id=torch.from_numpy(has_id)
     )

@@ -9,6 +9,7 @@ from genre_pipeline.models.sequence import SequenceModel
 from genre_pipeline.models.sequence_config import SequenceConfig
 
 N_ITEMS, CONTENT = 12, 6
+ENCODERS = ("transformer", "gru", "lstm", "attention_pooling")
 SMALL = SequenceConfig(width=8, blocks=2, heads=2, length=6, dropout=0.2, id_dropout=0.5)
 
 
@@ -37,18 +38,20 @@ def test_a_state_a_user_and_a_score_an_item() -> None:
     assert (table.shape, states.shape, model.score(states, table).shape) == ((12, 8), (2, 8), (2, 12))
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=5), st.lists(st.integers(0, 11), min_size=1, max_size=6))
-def test_padding_never_changes_a_state(short: list[int], other: list[int]) -> None:
-    model = _model()
+def test_padding_never_changes_a_state(encoder: str, short: list[int], other: list[int]) -> None:
+    model = _model(SMALL.model_copy(update={"encoder": encoder}))
     table = model.table()
     alone = model(*_windows([short]), table)[0]
     together = model(*_windows([short, other]), table)[0]
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-5)
 
 
-def test_a_position_sees_only_what_came_before() -> None:
-    model = _model()
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_position_sees_only_what_came_before(encoder: str) -> None:
+    model = _model(SMALL.model_copy(update={"encoder": encoder}))
     items, lengths, gaps = _windows([[1, 2, 3, 4]])
     before = model.states(model.items(items), lengths, gaps)
     items[0, 3] = 9
