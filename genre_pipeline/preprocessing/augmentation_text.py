@@ -4,7 +4,7 @@ Belongs here: random change of fields and words, all of it off by default and de
 to every text (`text`). Dropping words and spans follows EDA (Wei and Zou 2019, arXiv 1901.11196).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,22 @@ class TextAugmentationConfig(Settings):
     """Probability that a run of words is cut out of a text."""
     span_share: float = Field(default=0.2, gt=0, lt=1)
     """Length of that run, as a share of the text's words."""
+
+
+def augmented_texts(
+    items: pl.DataFrame,
+    compose: Callable[[pl.DataFrame], pl.Series],
+    config: TextAugmentationConfig,
+    *,
+    seed: int,
+    fields: Sequence[str] = (TITLE, DESCRIPTION, CATEGORIES),
+) -> pl.Series:
+    """One view of each item's text for training, in the order of `items`: another seed, another view.
+
+    `compose` makes texts (String, null where an item has none) of items; fields are lost before it and words after it.
+    With everything off this is `compose(items)`, bit by bit.
+    """
+    return augment_texts(compose(augment_fields(items, config, seed=seed, fields=fields)), config, seed=seed)
 
 
 def augment_fields(

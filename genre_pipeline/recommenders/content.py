@@ -1,4 +1,4 @@
-"""Content: items like the ones a user took, by the cosine of their vectors. Works from an item's first second."""
+"""Content: items like the ones a user took, and of them what is in demand. Works from an item's first second."""
 
 from typing import ClassVar, Self
 
@@ -9,20 +9,30 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
+from genre_pipeline.recommenders.expected_popularity import expected_popularity
 from genre_pipeline.recommenders.histories import recency_weighted_histories
+from genre_pipeline.recommenders.popularity import PopularityConfig, popularity
 
 
 class ContentConfig(Settings):
-    """Cosine of the user's recency-weighted history with every item."""
+    """Cosine of the user's recency-weighted history with every item, and how popular such an item gets."""
 
     vectors: str = "text_llm"
     """Which technique's item vectors to compare."""
     half_life_items: float | None = Field(default=10.0, gt=0)
     """An item of the history counts half for every so many newer ones; None weighs all alike."""
+    popularity_weight: float = Field(default=0.5, ge=0)
+    """What a deviation of the popularity that an item's vector lets expect adds to the cosine; 0 leaves it out."""
+    popularity_half_life_days: float | None = Field(default=7.0, gt=0)
+    """Interactions that this expectation is learned from count half for every so many days; None counts all alike."""
+    popularity_ridge: float = Field(default=3.0, gt=0)
+    """How far that regression is drawn to the mean; larger for vectors that are many to few items."""
 
 
 class ContentRecommender(Recommender):
-    """r(u, v) = cosine similarity of the user's weighted mean vector and the item's vector."""
+    """r(u, v) = cosine similarity of the user's weighted mean vector and the item's vector, plus a share of the
+    popularity that the item's vector lets expect.
+    """
 
     name: ClassVar[str] = "content"
 
@@ -40,8 +50,18 @@ class ContentRecommender(Recommender):
         profile = recency_weighted_histories(data, self.config.half_life_items) @ self.items
         norms = np.linalg.norm(profile, axis=1, keepdims=True)
         self.users = np.divide(profile, norms, out=np.zeros_like(profile), where=norms > 0)
+        self.demand = self._demand(data)
         return self
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        """Cosine in -1 … 1; 0 where either side has no vector."""
-        return np.asarray(self.users[users] @ self.items.T)
+        """Cosine in -1 … 1 plus expected demand; 0 where the item has no vector."""
+        return np.asarray(self.users[users] @ self.items.T + self.demand)
+
+    def _demand(self, data: TrainingSet) -> np.ndarray:
+        """float32 [items]: what an item is ahead by, for everybody."""
+        config = self.config
+        if not config.popularity_weight:
+            return np.zeros(data.n_items, dtype=np.float32)
+        now = popularity(data, PopularityConfig(half_life_days=config.popularity_half_life_days))
+        expected = expected_popularity(self.items, now, config.popularity_ridge)
+        return np.asarray(np.float32(config.popularity_weight) * expected)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -88,7 +89,7 @@ class Fetcher:
         self._resolve = resolve
         self._networks = [ip_network(network) for network in policy.allowed_networks]
         self._hosts = {_ascii_host(host.lower()) for host in policy.allowed_hosts}
-        self._tls = tls or ssl.create_default_context()
+        self._given_tls = tls
 
     def fetch(self, url: str) -> bytes:
         """The body of the answer. Raises RefusedError, naming the rule."""
@@ -99,6 +100,11 @@ class Fetcher:
                 return answer
             url = _followed(url, answer)
         raise RefusedError("too_many_redirects", f"Over {self._policy.max_redirects} redirects")
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Reading the system's certificates takes longer than a small catalogue: not before a URL asks for it."""
+        return self._given_tls or ssl.create_default_context()
 
     def _one(self, url: str, deadline: float) -> bytes | str:
         """The body, or where a redirect leads."""

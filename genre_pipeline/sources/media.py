@@ -5,8 +5,10 @@ decoding (`decoding`), and fitting arrays to an encoder (`preprocessing`).
 """
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, overload
 
+import dataframely as dy
 import polars as pl
 from pydantic import Field
 
@@ -105,21 +107,22 @@ def read_media(
         max_bytes=budget,
     ) as results:
         pending: list[FileResult] = []
+        waiting = 0
         for done, result in enumerate(results, start=1):
             pending.append(result)
+            waiting += result.size
             if report is not None:
                 report(done, len(rows))
-            is_full = len(pending) >= config.batch_size or sum(one.size for one in pending) >= budget
-            if is_full or done == len(rows):
+            if len(pending) >= config.batch_size or waiting >= budget or done == len(rows):
                 yield _batch(rows[done - len(pending) : done], pending, modality)
-                pending = []
+                pending, waiting = [], 0
 
 
 def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modality: Modality) -> MediaBatch[Any]:
     pairs = list(zip(rows, results, strict=True))
     decoded = [(item_id, one) for (item_id, _), one in pairs if one.decoded is not None]
     unread = [(item_id, one) for (item_id, _), one in pairs if one.decoded is None and one.refusal is None]
-    rejected = [
+    refused = [
         (item_id, modality, location, one.refusal.rule, one.refusal.detail)
         for (item_id, location), one in pairs
         if one.refusal is not None
@@ -130,10 +133,18 @@ def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modal
         content_hashes=tuple(one.content_hash for _, one in decoded),
         known_item_ids=tuple(item_id for item_id, _ in unread),
         known_hashes=tuple(one.content_hash for _, one in unread),
-        rejected=RejectedMedia.validate(
-            pl.DataFrame(rejected, schema=RejectedMedia.create_empty().schema, orient="row")
-        ),
+        rejected=_rejected(refused),
     )
+
+
+def _rejected(rows: list[tuple[str, str, str, str, str]]) -> dy.DataFrame[RejectedMedia]:
+    return RejectedMedia.validate(pl.DataFrame(rows, schema=_none().schema, orient="row")) if rows else _none()
+
+
+@cache
+def _none() -> dy.DataFrame[RejectedMedia]:
+    """Most batches reject nothing, and a frame's making is not free."""
+    return RejectedMedia.create_empty()
 
 
 def _limits(modality: Modality, config: MediaConfig) -> Mapping[str, Any]:

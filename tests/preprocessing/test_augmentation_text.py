@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig, augment_fields, augment_texts
+from genre_pipeline.preprocessing.augmentation_text import (
+    TextAugmentationConfig,
+    augment_fields,
+    augment_texts,
+    augmented_texts,
+)
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(alphabet="ab c\té", max_size=30)), max_size=12)
 ITEMS = pl.DataFrame(
@@ -95,3 +100,20 @@ def test_a_catalogue_without_rows_or_description() -> None:
     assert augment_fields(ITEMS.clear(), config, seed=1).equals(ITEMS.clear())
     titles = ITEMS.select("item_id", "title")
     assert augment_fields(titles, config, seed=1).equals(titles)
+
+
+def test_a_view_loses_fields_and_words_and_another_seed_gives_another() -> None:
+    def compose(items: pl.DataFrame) -> pl.Series:
+        parts = [pl.col("title"), pl.col("description"), pl.col("categories").list.join(" ")]
+        return items.select(text=pl.concat_str(parts, separator=" ", ignore_nulls=True))["text"]
+
+    whole = compose(ITEMS)
+    assert augmented_texts(ITEMS, compose, TextAugmentationConfig(), seed=1).equals(whole)
+    config = TextAugmentationConfig(title_only=0.3, field_dropout=0.2, token_dropout=0.2, span_deletion=0.2)
+    one, again, other = (augmented_texts(ITEMS, compose, config, seed=seed) for seed in (1, 1, 2))
+    assert one.equals(again)
+    assert not one.equals(other)
+    assert one.len() == ITEMS.height
+    shorter = one.str.len_chars() <= whole.str.len_chars()
+    assert shorter.all()
+    assert (one == whole).sum() > 0

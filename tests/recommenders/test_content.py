@@ -31,10 +31,34 @@ def test_the_cosine_by_hand(half_life: float | None) -> None:
     data = build_training_set(
         tiny_world.interactions(rows), tiny_world.items(), as_of=tiny_world.AS_OF, item_vectors={"text_llm": vectors}
     )
-    scores = ContentRecommender(ContentConfig(half_life_items=half_life)).fit(data, seed=0).score(np.array([0]))
+    config = ContentConfig(half_life_items=half_life, popularity_weight=0)
+    scores = ContentRecommender(config).fit(data, seed=0).score(np.array([0]))
     older = 1.0 if half_life is None else 0.5
     expected = np.array([older, 1.0, 0.6 * older + 0.8]) / np.hypot(older, 1.0)
     np.testing.assert_allclose(scores[0, :3], expected, rtol=1e-6)
+
+
+def test_of_two_new_items_alike_to_a_user_the_one_of_a_kind_in_demand_comes_first() -> None:
+    """Two new items, either as near to the user as the other; what others take is like the first of them."""
+    hour = tiny_world.timedelta(hours=1)
+    rows = [("me", "i00", tiny_world.AS_OF - hour)]
+    rows += [(f"u{number}", "i01", tiny_world.AS_OF - number * hour) for number in range(1, 9)]
+    rows += [("u1", "i02", tiny_world.AS_OF - hour)]
+    near = {"i00": [1.0, 0.0, 0.0], "i01": [0.0, 1.0, 0.0], "i02": [0.0, 0.0, 1.0], "i03": [1.0, 1.0, 0.0]}
+    vectors = pl.DataFrame({"item_id": [*near, "i04"], "vector": [*near.values(), [1.0, 0.0, 1.0]]})
+    data = build_training_set(
+        tiny_world.interactions(rows),
+        tiny_world.items(),
+        as_of=tiny_world.AS_OF,
+        item_vectors={"text_llm": vectors.cast({"vector": pl.List(pl.Float32)})},
+    )
+    me = data.user_positions(pl.Series(["me"]))
+    cosine, both = (
+        ContentRecommender(ContentConfig(popularity_weight=weight)).fit(data, seed=0).score(me)[0, 3:5]
+        for weight in (0.0, 0.5)
+    )
+    assert cosine[0] == pytest.approx(cosine[1])
+    assert both[0] > both[1] + 0.05
 
 
 def test_a_technique_that_nobody_made_is_named() -> None:
