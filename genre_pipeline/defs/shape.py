@@ -17,6 +17,7 @@ from genre_pipeline.contracts.names import (
     ITEM_VECTORS,
 )
 from genre_pipeline.features.extraction import DENSE_TECHNIQUES, FUSED, FeaturesConfig, Vectors
+from genre_pipeline.offline.ablation import to_prepare
 
 VECTOR_TABLES: Mapping[str, str] = {
     "text_llm": ITEM_TEXT_VECTORS,
@@ -78,8 +79,8 @@ MADE_VECTORS = made_vectors(CONFIG.features)
 """The vectors of items that the graph makes."""
 FUSED_PARTS = fused_parts(CONFIG.features)
 """What `fused` is made of."""
-LEARNED_FROM = learned_from(CONFIG.features)
-"""The vectors that a night reads for its recommenders."""
+LEARNED_FROM = learned_from(to_prepare(CONFIG).features)
+"""The vectors that a night reads for its recommenders, and for the ablations of its evaluation."""
 RECOMMENDER_VECTORS = tuple(VECTOR_TABLES[name] for name in LEARNED_FROM)
 """The tables of these."""
 USER_SPACE = VECTOR_TABLES[CONFIG.recommenders.content.vectors]

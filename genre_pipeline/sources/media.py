@@ -137,7 +137,7 @@ def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modal
     )
 
 
-def _rejected(rows: list[tuple[str, str, str, str, str]]) -> dy.DataFrame[RejectedMedia]:
+def _rejected(rows: Sequence[tuple[str, ...]]) -> dy.DataFrame[RejectedMedia]:
     return RejectedMedia.validate(pl.DataFrame(rows, schema=_none().schema, orient="row")) if rows else _none()
 
 
