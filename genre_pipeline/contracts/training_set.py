@@ -5,7 +5,7 @@ users and items sorted by id, which also settles ties (equal scores go to the sm
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -52,6 +52,13 @@ class TrainingSet:
     """Technique name to float32 [items, width]; rows are L2-normalised, and all zero where the modality is missing."""
     item_categories: sparse.csr_matrix | None = None
     """float32 [items, categories], 1 where the item carries the category; None where the data set has none."""
+    profile_vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Technique name to float32 [users, width] of generated profiles; rows are L2-normalised, all zero without one."""
+    synthetic: sparse.csr_matrix | None = None
+    """float32 [users, items]: what generated items weigh in their users' histories; nothing is learned from them about
+    anybody else, and none counts as seen."""
+    enrichment: "Enrichment | None" = None
+    """The same with what generation adds; None without generation."""
 
     @property
     def n_users(self) -> int:
@@ -84,6 +91,44 @@ class TrainingSet:
     def item_positions(self, item_ids: pl.Series) -> np.ndarray:
         """int64 [len(item_ids)]: position of each item, -1 where the catalogue does not have it."""
         return _positions(item_ids, self.item_ids)
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """A training set beside the one without generation, and how far apart their lists may be."""
+
+    data: TrainingSet
+    """The same users, items and events; other vectors, and what the profiles and synthetic items say."""
+    max_rank_shift: int
+    """Places that an item may stand from where it stands without generation."""
+
+
+def enrich(
+    data: TrainingSet,
+    *,
+    max_rank_shift: int,
+    item_vectors: Mapping[str, pl.DataFrame] | None = None,
+    profile_vectors: Mapping[str, pl.DataFrame] | None = None,
+    synthetic: pl.DataFrame | None = None,
+) -> TrainingSet:
+    """`data` with an `Enrichment` beside it; `data` itself stays what it is without generation.
+
+    `item_vectors` (schema `ItemVectors`) take the place of those of the same technique; `profile_vectors` hold user_id
+    and vector; `synthetic` holds user_id, item_id and weight (Float32). Users and items that `data` does not have, and
+    synthetic items that their user has had, are left out.
+    """
+    vectors = {name: _vector_matrix(frame, data.item_ids) for name, frame in (item_vectors or {}).items()}
+    profiles = {
+        name: _vector_matrix(frame.rename({USER_ID: ITEM_ID}), data.user_ids)
+        for name, frame in (profile_vectors or {}).items()
+    }
+    enriched = replace(
+        data,
+        item_vectors={**data.item_vectors, **vectors},
+        profile_vectors=profiles,
+        synthetic=None if synthetic is None else _synthetic_matrix(synthetic, data),
+    )
+    return replace(data, enrichment=Enrichment(enriched, max_rank_shift))
 
 
 def build_training_set(
@@ -173,6 +218,15 @@ def _vector_matrix(vectors: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     np.divide(matrix, norms, out=matrix, where=norms > 0)
     return matrix
+
+
+def _synthetic_matrix(synthetic: pl.DataFrame, data: TrainingSet) -> sparse.csr_matrix:
+    users, items = data.user_positions(synthetic[USER_ID]), data.item_positions(synthetic[ITEM_ID])
+    known = (users >= 0) & (items >= 0)
+    cells = (users[known], items[known])
+    shape = (data.n_users, data.n_items)
+    weights = sparse.csr_matrix((synthetic[WEIGHT].to_numpy()[known], cells), shape=shape, dtype=np.float32)
+    return sparse.csr_matrix(weights - weights.multiply(data.matrix > 0))
 
 
 def _category_matrix(items: pl.DataFrame, item_ids: pl.Series) -> sparse.csr_matrix | None:

@@ -35,6 +35,15 @@ class Recommender(ABC):
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Learn from `data`. Deterministic: the same data and seed give the same scores."""
 
+    def enriched(self, data: TrainingSet) -> "Recommender":
+        """This recommender, fitted, with what generation says of items and users (`Enrichment.data`).
+
+        What it learned from everybody is kept: only the vectors of items, and the sides of users whose own histories
+        and profiles gain something, may change. The same object where nothing does.
+        """
+        del data
+        return self
+
     @abstractmethod
     def score(self, users: np.ndarray) -> np.ndarray:
         """float32 [len(users), items]: higher is better; -inf where there is no opinion; never NaN.

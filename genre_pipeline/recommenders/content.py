@@ -1,5 +1,6 @@
 """Content: items like the ones a user took, and of them what is in demand. Works from an item's first second."""
 
+from copy import copy
 from typing import ClassVar, Self
 
 import numpy as np
@@ -21,6 +22,8 @@ class ContentConfig(Settings):
     """Which technique's item vectors to compare."""
     half_life_items: float | None = Field(default=10.0, gt=0)
     """An item of the history counts half for every so many newer ones; None weighs all alike."""
+    profile_weight: float = Field(default=0.3, ge=0, le=1)
+    """Share of a generated profile in the user's vector, where there is one; the rest is what the user did."""
     popularity_weight: float = Field(default=0.5, ge=0)
     """What a deviation of the popularity that an item's vector lets expect adds to the cosine; 0 leaves it out."""
     popularity_half_life_days: float | None = Field(default=7.0, gt=0)
@@ -47,11 +50,21 @@ class ContentRecommender(Recommender):
                 remedy=f"Use one of: {', '.join(sorted(data.item_vectors)) or 'none were made'}.",
             )
         self.items = data.item_vectors[self.config.vectors]
-        profile = recency_weighted_histories(data, self.config.half_life_items) @ self.items
-        norms = np.linalg.norm(profile, axis=1, keepdims=True)
-        self.users = np.divide(profile, norms, out=np.zeros_like(profile), where=norms > 0)
+        self.users = _of_length_one(recency_weighted_histories(data, self.config.half_life_items) @ self.items)
         self.demand = self._demand(data)
         return self
+
+    def enriched(self, data: TrainingSet) -> Self:
+        """Generated vectors of items, histories with synthetic items, and profiles; the demand stays as learned."""
+        other = copy(self)
+        other.items = data.item_vectors[self.config.vectors]
+        other.users = _of_length_one(recency_weighted_histories(data, self.config.half_life_items) @ other.items)
+        profiles = data.profile_vectors.get(self.config.vectors)
+        if profiles is not None:
+            # Who has no profile keeps the direction of what they did.
+            share = np.where(profiles.any(axis=1, keepdims=True), np.float32(self.config.profile_weight), np.float32(0))
+            other.users = _of_length_one((1 - share) * other.users + share * profiles)
+        return other
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Cosine in -1 … 1 plus expected demand; 0 where the item has no vector."""
@@ -65,3 +78,8 @@ class ContentRecommender(Recommender):
         now = popularity(data, PopularityConfig(half_life_days=config.popularity_half_life_days))
         expected = expected_popularity(self.items, now, config.popularity_ridge)
         return np.asarray(np.float32(config.popularity_weight) * expected)
+
+
+def _of_length_one(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0))

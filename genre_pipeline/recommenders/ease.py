@@ -1,5 +1,6 @@
 """EASE: the best linear item-to-item weights, in closed form."""
 
+from copy import copy
 from typing import ClassVar, Self
 
 import numpy as np
@@ -41,6 +42,14 @@ class EaseRecommender(Recommender):
         self.histories = recency_weighted_histories(data, self.config.half_life_items)[:, self.columns]
         self.weights = _closed_form(data.matrix[:, self.columns], self.config.regularisation)
         return self
+
+    def enriched(self, data: TrainingSet) -> Self:
+        """The weights stay; histories gain the synthetic items."""
+        if data.synthetic is None:
+            return self
+        other = copy(self)
+        other.histories = recency_weighted_histories(data, self.config.half_life_items)[:, self.columns]
+        return other
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Any sign; 0 for items that took no part."""

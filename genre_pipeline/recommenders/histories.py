@@ -12,8 +12,14 @@ def recency_weighted_histories(data: TrainingSet, half_life_items: float | None)
     """float32 [users, items]: each item's weight, halved for every `half_life_items` newer interactions of the user.
 
     Counting interactions, not days, works for data sets that know an order only, and for users who come once a year.
-    An item taken twice keeps the larger of its decayed weights. `None` weighs the whole history alike.
+    An item taken twice keeps the larger of its decayed weights. `None` weighs the whole history alike. Synthetic items
+    keep their weight: they stand for what a short history does not say.
     """
+    own = _own_histories(data, half_life_items)
+    return own if data.synthetic is None else sparse.csr_matrix(own + data.synthetic)
+
+
+def _own_histories(data: TrainingSet, half_life_items: float | None) -> sparse.csr_matrix:
     if half_life_items is None:
         return data.matrix
     from_end = pl.int_range(pl.len()).reverse().over(USER_INDEX)

@@ -1,5 +1,6 @@
 """Item-to-item neighbours from co-occurrence: who took this also took that."""
 
+from copy import copy
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -40,6 +41,14 @@ class ItemKnnRecommender(Recommender):
         self.histories = recency_weighted_histories(data, self.config.half_life_items)
         self.similarities = _neighbours(_weighted(data.matrix, self.config.weighting), self.config)
         return self
+
+    def enriched(self, data: TrainingSet) -> Self:
+        """The weights stay; histories gain the synthetic items."""
+        if data.synthetic is None:
+            return self
+        other = copy(self)
+        other.histories = recency_weighted_histories(data, self.config.half_life_items)
+        return other
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Non-negative; 0 where no item of the history is a neighbour."""

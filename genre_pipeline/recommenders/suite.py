@@ -16,10 +16,11 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from genre_pipeline.contracts.settings import Settings
-from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.contracts.training_set import Enrichment, TrainingSet
 from genre_pipeline.recommenders.als import AlsConfig, AlsRecommender
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.blending import BlendWeights, choose_weights, pool_candidates
+from genre_pipeline.recommenders.bounded import BoundedRecommender
 from genre_pipeline.recommenders.content import ContentConfig, ContentRecommender
 from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.hybrid import HybridConfig, HybridRecommender
@@ -192,7 +193,8 @@ def fit_suite(
 ) -> dict[str, Recommender]:
     """Every tuned recommender fitted on `data`, and the hybrid of them, by name; `timed` takes the seconds of each.
 
-    Those in `ready` are fitted already and are taken as they are.
+    Those in `ready` are fitted already and are taken as they are. Where generation enriches `data`, everything that it
+    changes is bounded by what it would be without (`BoundedRecommender`).
     """
     parts: dict[str, Recommender] = {}
     for name, settings in tuned.settings.items():
@@ -205,7 +207,24 @@ def fit_suite(
         say(f"{name}: fitted in {seconds:.1f} s")
         if timed is not None:
             timed[name] = seconds
-    return {**parts, HYBRID: HybridRecommender(parts, tuned.weights).fit(data, seed=seed)}
+    plain = {**parts, HYBRID: HybridRecommender(parts, tuned.weights).fit(data, seed=seed)}
+    return plain if data.enrichment is None else _bounded(plain, data, data.enrichment, tuned)
+
+
+def _bounded(
+    plain: dict[str, Recommender], data: TrainingSet, enrichment: Enrichment, tuned: Tuned
+) -> dict[str, Recommender]:
+    """The same weights with and without generation: what the plain lists are, nobody's text has a say in."""
+    parts = {name: plain[name].enriched(enrichment.data) for name in tuned.settings}
+    hybrid = HybridRecommender(parts, tuned.weights).fit(data, seed=0)
+
+    def bounded(without: Recommender, part: Recommender) -> Recommender:
+        return BoundedRecommender(without, part, enrichment.max_rank_shift).fit(data, seed=0)
+
+    return {
+        name: part if part is plain[name] else bounded(plain[name], part)
+        for name, part in {**parts, HYBRID: hybrid}.items()
+    }
 
 
 def fit_one(name: str, settings: Settings, data: TrainingSet, tuned: Tuned, *, seed: int) -> Recommender:
