@@ -59,9 +59,15 @@ def build_validation(data: TrainingSet, truth: pl.DataFrame, *, max_users: int, 
 
 def validation_ndcg(recommender: Recommender, data: TrainingSet, validation: Validation) -> np.ndarray:
     """float64 [users]: nDCG@10 of each validation user, ranking every unseen candidate."""
-    parts = []
+    return validation.ndcg(np.arange(len(validation.users)), *ranked(recommender, data, validation))
+
+
+def ranked(recommender: Recommender, data: TrainingSet, validation: Validation) -> tuple[np.ndarray, np.ndarray]:
+    """(positions int64, whether there is an item bool), both [users, 10]: the best unseen candidates of each."""
+    wheres, reals = [], []
     for rows in user_blocks(np.arange(len(validation.users))):
         users = validation.users[rows]
         where, best = top_k(mask_unseen(recommender.score(users), data, users, data.is_candidate), K)
-        parts.append(validation.ndcg(rows, where, np.isfinite(best)))
-    return np.concatenate(parts)
+        wheres.append(where)
+        reals.append(np.isfinite(best))
+    return np.concatenate(wheres), np.concatenate(reals)

@@ -1,6 +1,8 @@
 """Whether a challenger becomes champion: a pure decision on per-user validation scores. Aliases are moved elsewhere."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,6 +13,9 @@ from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.settings import Settings
 
 _SAMPLE_BLOCK = 256
+SEGMENT = "segment"
+EVERYBODY = "all"
+Segment = Literal["light", "heavy", "head", "tail", "cold"]
 
 
 class PromotionConfig(Settings):
@@ -23,7 +28,36 @@ class PromotionConfig(Settings):
     samples: int = Field(default=2000, ge=100)
     """Bootstrap samples."""
     least_users: int = Field(default=10, ge=1)
-    """Fewer validation users than this decide nothing: the champion stays."""
+    """Fewer validation users than this decide nothing: the champion stays. A segment with fewer guards nothing."""
+    guarded: tuple[Segment, ...] = ("light", "heavy", "head", "tail", "cold")
+    """Segments in which a challenger must not be clearly worse: users by history, wanted items by popularity, items
+    that nobody has had yet."""
+    allowed_segment_loss: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the champion's nDCG in a guarded segment that may be lost there."""
+    light_history: int = Field(default=5, ge=1)
+    """A user with at most so many distinct items is light."""
+    heavy_history: int = Field(default=50, ge=1)
+    """A user with more than so many distinct items is heavy."""
+    head_share: float = Field(default=0.5, gt=0, lt=1)
+    """The most popular items that together have this share of the past are the head, others with a past the tail."""
+
+
+@dataclass(frozen=True)
+class SegmentDifference:
+    """Challenger less champion in one guarded segment."""
+
+    segment: str
+    users: int
+    difference: float
+    low: float
+    high: float
+    floor: float
+    """A difference below this, with the whole interval below 0, keeps the champion."""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the challenger is clearly worse here, by more than is allowed."""
+        return self.difference < self.floor and self.high < 0
 
 
 @dataclass(frozen=True)
@@ -37,6 +71,8 @@ class PromotionDecision:
     high: float | None
     """Ends of the interval of `difference`."""
     reason: str
+    segments: tuple[SegmentDifference, ...] = ()
+    """The guarded segments that were compared."""
 
 
 def decide_promotion(
@@ -48,11 +84,13 @@ def decide_promotion(
     challenger_sha256: str | None = None,
     champion_sha256: str | None = None,
 ) -> PromotionDecision:
-    """Compare two models on the same validation users; frames have user_id and ndcg, as `user_ndcg` returns them.
+    """Compare two models on the same validation users; frames have user_id, ndcg and, where there are any, segment.
 
-    Without a champion the challenger is promoted; the same model again is not. Otherwise it is promoted if its mean is
-    at least the champion's, or if the lower end of the interval lies above the allowed loss. Both models must have been
-    fitted on data before the validation window: a champion refitted on the window itself has seen the answers.
+    Rows without a segment, or of segment `all`, are the users as a whole. Without a champion the challenger is
+    promoted; the same model again is not. Otherwise it is promoted if its mean is at least the champion's, or if the
+    lower end of the paired bootstrap interval lies above the allowed loss, and no guarded segment is broken. Both
+    models must have been fitted on data before the validation window: a champion refitted on the window itself has seen
+    the answers.
 
     Raises `TrainingError` where the frames are not about the same users, or a score is not a number.
     """
@@ -60,20 +98,54 @@ def decide_promotion(
         return PromotionDecision(True, None, None, None, "There is no champion yet.")
     if challenger_sha256 is not None and challenger_sha256 == champion_sha256:
         return PromotionDecision(False, 0.0, 0.0, 0.0, "The challenger is the champion, byte for byte.")
-    differences, base = _paired(challenger, champion)
+    differences, base = _paired(_of(challenger, EVERYBODY), _of(champion, EVERYBODY))
+    segments = tuple(_segments(challenger, champion, config, seed))
     difference = float(differences.mean())
     low, high = _interval(differences, config, seed)
-    floor = -config.allowed_loss * base
+    promote, why = _verdict(len(differences), difference, low, -config.allowed_loss * base, segments, config)
     numbers = f"{difference:+.4f} nDCG@10 ({low:+.4f} to {high:+.4f}) over {len(differences)} users"
-    if len(differences) < config.least_users:
-        return PromotionDecision(False, difference, low, high, f"{numbers}: fewer than {config.least_users}.")
+    return PromotionDecision(promote, difference, low, high, f"{numbers}: {why}", segments)
+
+
+def _verdict(
+    users: int,
+    difference: float,
+    low: float,
+    floor: float,
+    segments: tuple[SegmentDifference, ...],
+    config: PromotionConfig,
+) -> tuple[bool, str]:
+    if users < config.least_users:
+        return False, f"fewer than {config.least_users}."
+    broken = [
+        f"{one.segment} by {-one.difference:.4f}, of {-one.floor:.4f} allowed" for one in segments if one.is_broken
+    ]
+    if broken:
+        return False, f"clearly worse in a guarded segment: {'; '.join(broken)}."
     if difference >= 0:
-        return PromotionDecision(True, difference, low, high, f"{numbers}: at least as good.")
+        return True, "at least as good."
     if low > floor:
-        return PromotionDecision(
-            True, difference, low, high, f"{numbers}: worse by less than the allowed {-floor:.4f}."
-        )
-    return PromotionDecision(False, difference, low, high, f"{numbers}: may be worse by more than {-floor:.4f}.")
+        return True, f"worse by less than the allowed {-floor:.4f}."
+    return False, f"may be worse by more than {-floor:.4f}."
+
+
+def _of(scores: pl.DataFrame, segment: str) -> pl.DataFrame:
+    if SEGMENT in scores.columns:
+        return scores.filter(pl.col(SEGMENT) == segment)
+    return scores if segment == EVERYBODY else scores.clear()
+
+
+def _segments(
+    challenger: pl.DataFrame, champion: pl.DataFrame, config: PromotionConfig, seed: int
+) -> Iterator[SegmentDifference]:
+    for segment in config.guarded:
+        ours, theirs = _of(challenger, segment), _of(champion, segment)
+        if max(ours.height, theirs.height) < config.least_users:
+            continue
+        differences, base = _paired(ours, theirs)
+        low, high = _interval(differences, config, seed)
+        floor = -config.allowed_segment_loss * base
+        yield SegmentDifference(segment, len(differences), float(differences.mean()), low, high, floor)
 
 
 def _paired(challenger: pl.DataFrame, champion: pl.DataFrame) -> tuple[np.ndarray, float]:

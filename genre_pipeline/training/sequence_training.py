@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,7 +24,8 @@ from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.models.sequence_config import SequenceConfig
 from genre_pipeline.training.batches import Windows, training_batches
-from genre_pipeline.training.loop import Report, TrainingResult, train
+from genre_pipeline.training.distributed import DistributedConfig, train_distributed
+from genre_pipeline.training.loop import Report, TrainingResult
 from genre_pipeline.training.sequence_loss import NextItemLoss
 from genre_pipeline.training.task import LoopConfig, StepLoss, TrainingTask, decay_groups
 from genre_pipeline.training.validation import NDCG, ValidationTarget, data_histories, user_ndcg
@@ -95,6 +96,7 @@ def train_sequence(
     checkpoints: Path | None = None,
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
+    distributed: DistributedConfig = DistributedConfig(),  # noqa: B008 - frozen
 ) -> TrainedSequence:
     """Train on `data`; with `validation`, keep the epoch of the best nDCG@10 and stop when it no longer rises.
 
@@ -103,9 +105,13 @@ def train_sequence(
     number.
     """
     target = None if validation is None else validation.first_users(config.validation_users, seed)
-    task = SequenceTask(data, config, seed=seed, target=target)
-    result = train(task, config, seed=seed, device=device, checkpoints=checkpoints, report=report, clock=clock)
-    return _trained(task, result)
+    make_task = partial(SequenceTask, data, config, seed=seed, target=target)
+    return _trained(
+        *train_distributed(
+            make_task, config, distributed,
+            seed=seed, device=device, checkpoints=checkpoints, report=report, clock=clock,
+        )
+    )  # fmt: skip
 
 
 def refit_sequence(
@@ -118,17 +124,20 @@ def refit_sequence(
     checkpoints: Path | None = None,
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
+    distributed: DistributedConfig = DistributedConfig(),  # noqa: B008 - frozen
 ) -> TrainedSequence:
     """Train on more data as long as validation found best: `plan` is (planned epochs, best epoch) of that training.
 
     The schedule is the same one, stopped where it was best. No clock decides anything here.
     """
     planned = config.model_copy(update={"epochs": plan[0], "max_minutes": None})
-    task = SequenceTask(data, planned, seed=seed)
-    result = train(
-        task, planned, seed=seed, device=device, checkpoints=checkpoints, report=report, clock=clock, last_epoch=plan[1]
-    )
-    return _trained(task, result)
+    make_task = partial(SequenceTask, data, planned, seed=seed)
+    return _trained(
+        *train_distributed(
+            make_task, planned, distributed,
+            seed=seed, device=device, checkpoints=checkpoints, report=report, clock=clock, last_epoch=plan[1],
+        )
+    )  # fmt: skip
 
 
 class SequenceTask(TrainingTask[Windows]):

@@ -64,3 +64,44 @@ def test_the_interval_holds_the_difference_and_swapping_mirrors_it(pairs: list[t
     assert there.high is not None
     assert there.low - 1e-9 <= there.difference <= there.high + 1e-9  # type: ignore[operator]
     assert there.low == pytest.approx(-back.high, abs=1e-9)  # type: ignore[operator]
+
+
+def _with_segment(scores: pl.DataFrame, name: str, values: np.ndarray) -> pl.DataFrame:
+    everybody = scores.with_columns(segment=pl.lit("all"))
+    return pl.concat([everybody, _scores(values).with_columns(segment=pl.lit(name))], how="diagonal")
+
+
+@pytest.mark.parametrize(
+    ("segment", "change", "promoted"),
+    [("tail", -0.2, False), ("tail", -0.02, True), ("tail", 0.1, True), ("unguarded", -0.2, True)],
+)
+def test_a_better_challenger_may_not_be_clearly_worse_in_a_guarded_segment(
+    segment: str, change: float, promoted: bool
+) -> None:
+    champion = _with_segment(_scores(BASE), segment, BASE[:50])
+    challenger = _with_segment(_scores(BASE + 0.05), segment, BASE[:50] + change)
+    decision = decide_promotion(challenger, champion, CONFIG, seed=0)
+    assert decision.promote is promoted
+    assert ("clearly worse in a guarded segment: tail" in decision.reason) is not promoted
+    if segment == "tail":
+        (difference,) = decision.segments
+        assert (difference.users, difference.difference) == (50, pytest.approx(change))
+        assert difference.floor == pytest.approx(-0.1 * BASE[:50].mean())
+
+
+def test_a_noisy_or_small_segment_guards_nothing() -> None:
+    noise = np.random.default_rng(5).normal(0, 0.5, 20)
+    champion = _with_segment(_scores(BASE), "cold", BASE[:20])
+    noisy = decide_promotion(
+        _with_segment(_scores(BASE), "cold", BASE[:20] + noise - noise.mean() - 0.06), champion, CONFIG, seed=0
+    )
+    assert noisy.promote
+    assert noisy.segments[0].difference < noisy.segments[0].floor
+    small = _with_segment(_scores(BASE), "cold", BASE[:9]), _with_segment(_scores(BASE), "cold", BASE[:9] - 0.09)
+    assert decide_promotion(small[1], small[0], CONFIG, seed=0).segments == ()
+
+
+def test_a_segment_of_other_users_is_refused() -> None:
+    champion = _with_segment(_scores(BASE), "head", BASE[:50])
+    with pytest.raises(TrainingError, match="same users"):
+        decide_promotion(_with_segment(_scores(BASE), "head", BASE[:49]), champion, CONFIG, seed=0)
