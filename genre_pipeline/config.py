@@ -19,6 +19,7 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
 from genre_pipeline.features.extraction import FeaturesConfig, Vectors
+from genre_pipeline.generation.settings import GenerationConfig
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
 from genre_pipeline.recommenders.audiences import AudiencesConfig
 from genre_pipeline.recommenders.reasons import ReasonsConfig
@@ -83,6 +84,8 @@ class GenreConfig(BaseSettings):
     """What is clean, and how much may be rejected."""
     features: FeaturesConfig = FeaturesConfig()
     """Features of items and users."""
+    generation: GenerationConfig = GenerationConfig()
+    """What a language model writes about items and users."""
     event_weights: Mapping[str, NonNegativeFloat] = {}
     """What an event type counts in training, 1.0 where it is not named; 0 leaves it out."""
     recommenders: RecommendersConfig = RecommendersConfig()
@@ -117,6 +120,16 @@ class GenreConfig(BaseSettings):
             raise ValueError(
                 f"recommenders.content.vectors is {self.recommenders.content.vectors!r}, "
                 f"which features.for_recommenders leaves out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _generation_reaches_content(self) -> Self:
+        vectors = self.recommenders.content.vectors
+        if self.generation.enabled and vectors not in ("text_llm", "text_causal"):
+            raise ValueError(
+                f"generation.enabled needs recommenders.content.vectors of text_llm or text_causal, not {vectors!r}: "
+                "what a model writes is compared in the space of a text"
             )
         return self
 
