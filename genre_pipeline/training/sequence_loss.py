@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ class NextItemLoss:
     With `negatives` None every item with an interaction competes (full softmax). Otherwise so many negatives are drawn
     once a step and shared by all its positions (sampled softmax, arXiv 2508.06450): uniformly among the items with an
     interaction, or by popularity with the log-q correction (Bengio and Senécal 2008). A negative that equals a target
-    is masked there.
+    is masked there. `represent` gives distinct items int64 [U] their representations [U, D]; unset, the model does.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class NextItemLoss:
         histories: Histories,
         negatives: int | None,
         sampling: Literal["uniform", "popularity"],
+        represent: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         import torch
 
         self.model, self.negatives = model, negatives
+        self.represent = represent or model.items
         device = model.items.has_id.device
         counts = np.bincount(histories.items, minlength=model.n_items).astype(np.float32)
         self.pool = torch.from_numpy(np.flatnonzero(counts)).to(device)  # [P]
@@ -50,7 +53,7 @@ class NextItemLoss:
         targets, weights = targets[valid], weights[valid]  # [T]
         negatives, log_q = self._drawn()
         wanted, where = torch.unique(torch.cat([items.flatten(), targets, negatives]), return_inverse=True)
-        table = self.model.items(wanted)  # [U, D]
+        table = self.represent(wanted)  # [U, D]
         of_items, of_targets, of_negatives = where.split([items.numel(), len(targets), len(negatives)])
         inputs = torch.nn.functional.embedding(of_items.view(items.shape), table)  # [B, L, D]
         states = self.model.states(inputs, lengths, gaps)[valid]  # [T, D]
