@@ -19,8 +19,10 @@ from genre_pipeline.sources.dataset import RawDataset, media_root, read_dataset
 
 if TYPE_CHECKING:
     from genre_pipeline.adapters.feature_store import FeatureStore
+    from genre_pipeline.adapters.ledger import CallLedger
     from genre_pipeline.adapters.model_registry import ModelRegistry
     from genre_pipeline.adapters.tables import Tables
+    from genre_pipeline.contracts.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,22 @@ class Project:
         tables = Tables(self.config.tables_url)
         tables.migrate()
         return tables
+
+    @cached_property
+    def ledger(self) -> "CallLedger":
+        """What language models were asked and answered, in the same database."""
+        from genre_pipeline.adapters.ledger import CallLedger
+
+        self.tables.health()  # migrated, by being opened
+        return CallLedger(self.config.tables_url)
+
+    @cached_property
+    def language_model(self) -> "LanguageModel | None":
+        """The model that writes; None where the configuration names none."""
+        from genre_pipeline.adapters.language_model import open_language_model
+
+        config = self.config
+        return open_language_model(config.generation.model, seed=config.seed, cache=self.home / "cache" / "models")
 
     @cached_property
     def features(self) -> "FeatureStore":
