@@ -30,7 +30,7 @@ from genre_pipeline.contracts.names import (
     USER_VECTORS,
 )
 from genre_pipeline.contracts.tables import TIME, ItemTexts, ItemVectors
-from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
+from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, picture, result
 from genre_pipeline.defs.shape import CONFIG, MADE_VECTORS, USER_SPACE, VECTOR_TABLES
 from genre_pipeline.features.extraction import FUSED, Technique, extract, extract_sparse
 from genre_pipeline.features.histories import user_histories as histories_of
@@ -38,6 +38,7 @@ from genre_pipeline.features.histories import user_vectors as vectors_of
 from genre_pipeline.features.item_texts import compose_item_texts
 from genre_pipeline.features.statistics import item_statistics as statistics_of_items
 from genre_pipeline.features.statistics import user_statistics as statistics_of_users
+from genre_pipeline.offline.looks import neighbours_markdown, neighbours_of, plane_of, text_augmentation_table
 from genre_pipeline.project import Project, as_of
 
 GROUP = "features"
@@ -56,11 +57,15 @@ ONLINE_VIEWS = (
 )
 def item_texts(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """The text that models read of each item: the configured columns, composed. Null where there is none."""
-    frame = compose_item_texts(
-        project.partitions.read(ITEMS, context.partition_key), project.config.features.item_texts
-    )
+    items, fields = project.partitions.read(ITEMS, context.partition_key), project.config.features.item_texts
+    frame = compose_item_texts(items, fields)
     manifest = project.partitions.write(ITEM_TEXTS, context.partition_key, frame)
-    return result(frame, manifest, checks=[keeps_contract(ITEM_TEXTS, frame, ItemTexts)])
+    return result(
+        frame,
+        manifest,
+        checks=[keeps_contract(ITEM_TEXTS, frame, ItemTexts)],
+        augmentation=dg.MetadataValue.md(text_augmentation_table(items, fields, project.config)),
+    )
 
 
 @daily_asset(
@@ -83,7 +88,7 @@ def item_tfidf(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEM_TEXTS],
+    same_day=[ITEMS, ITEM_TEXTS],
     checks=["keeps_its_contract"],
 )
 def item_text_weighted(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
@@ -93,7 +98,7 @@ def item_text_weighted(context: dg.AssetExecutionContext, project: dg.ResourcePa
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEM_TEXTS],
+    same_day=[ITEMS, ITEM_TEXTS],
     checks=["keeps_its_contract"],
     pool="gpu",
 )
@@ -104,7 +109,7 @@ def item_text_vectors(context: dg.AssetExecutionContext, project: dg.ResourcePar
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEM_TEXTS],
+    same_day=[ITEMS, ITEM_TEXTS],
     checks=["keeps_its_contract"],
     pool="gpu",
 )
@@ -241,6 +246,7 @@ def _dense(context: dg.AssetExecutionContext, project: Project, name: str, techn
         dated(check, context.partition_key),
         manifest,
         checks=[keeps_contract(name, check, ItemVectors)],
+        **seen(project, context.partition_key, name, check),
         **{key: value for key, value in vars(done.counts).items() if isinstance(value, int)},
         corrupt_cache_segments=", ".join(done.counts.corrupt_segments) or "none",
     )
@@ -265,6 +271,14 @@ def write_vectors(
     """Keep a table of vectors with the time they are valid from and the model that made them."""
     told = {"model": frame["model"].first(), **decisions}
     return project.partitions.write(name, day, dated(frame, day), decisions=told, companions=companions)
+
+
+def seen(project: Project, day: str, name: str, vectors: pl.DataFrame) -> dict[str, Any]:
+    """What vectors look like, for an asset's metadata: who is near whom, and all of them on a plane."""
+    items = project.partitions.read(ITEMS, day)
+    plane = plane_of(items, vectors, name)
+    on_plane = {"plane": picture(plane, "Two principal directions, by first category.")} if plane else {}
+    return {"neighbours": dg.MetadataValue.md(neighbours_markdown(neighbours_of(items, vectors))), **on_plane}
 
 
 def dated(frame: pl.DataFrame, day: str) -> pl.DataFrame:

@@ -82,6 +82,11 @@ def result(
     return dg.MaterializeResult(metadata={**told, **metadata}, check_results=list(checks), data_version=version)
 
 
+def picture(uri: str, caption: str = "") -> dg.MarkdownMetadataValue:
+    """A picture in the metadata itself: a data URI, with words under it."""
+    return dg.MetadataValue.md(f"![{caption}]({uri})\n\n{caption}")
+
+
 def passed(asset: str, claim: str, is_true: bool, **facts: Any) -> dg.AssetCheckResult:
     """One claim, and the facts that it was judged by."""
     return dg.AssetCheckResult(passed=bool(is_true), check_name=f"{asset}_{claim}", asset_key=asset, metadata=facts)

@@ -3,7 +3,7 @@
 Text is `features`' own. Kept out: how a file is read or encoded (`offline.item_vectors`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,28 @@ from genre_pipeline.contracts.names import (
     REJECTED_MEDIA,
 )
 from genre_pipeline.contracts.tables import ItemVectors
-from genre_pipeline.defs.features import GROUP, dated, write_vectors
-from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
-from genre_pipeline.defs.shape import CONFIG, FUSED_PARTS, MADE_VECTORS, MEDIA_TABLES, VECTOR_TABLES
+from genre_pipeline.defs.features import GROUP, dated, seen, write_vectors
+from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, picture, result, sample_table
+from genre_pipeline.defs.shape import CONFIG, FUSED_PARTS, MADE_VECTORS, VECTOR_TABLES
 from genre_pipeline.features.extraction import FUSED
 from genre_pipeline.features.fusion import Fusion
 from genre_pipeline.features.media_cache import MediaCounts
 from genre_pipeline.offline.dataset import fusion_parts
 from genre_pipeline.offline.item_vectors import fused_on, media_vectors
+from genre_pipeline.offline.looks import media_looks
+from genre_pipeline.offline.modality_page import render_modalities
 from genre_pipeline.project import Project
 
 FUSION_FILE = "fusion.safetensors"
 """What a day's fusion learned, beside its vectors."""
+_SHOWN_REJECTED = 20
+_MEDIA_TABLES = [VECTOR_TABLES[modality] for modality in CONFIG.features.media]
+_FUSED_OF = [ITEMS, *(VECTOR_TABLES[name] for name in FUSED_PARTS), *([REJECTED_MEDIA] if _MEDIA_TABLES else [])]
+_CAPTIONS = {
+    "contact_sheet": "Some of the pictures.",
+    "spectrograms": "Some of the sounds: 64 mel bands, low ones at the bottom, time to the right.",
+    "augmentation": "First as it is; then what training may do to it, one kind of change at a time, as configured.",
+}
 _MEDIA: dict[str, Any] = {"same_day": [ITEMS], "checks": ["keeps_its_contract", "reject_few_files"], "pool": "gpu"}
 
 
@@ -52,8 +62,11 @@ def item_audio_vectors(context: dg.AssetExecutionContext, project: dg.ResourcePa
     return _media(context, project, ITEM_AUDIO_VECTORS, "audio")
 
 
-@daily_asset(group=GROUP, same_day=[MEDIA_TABLES[modality] for modality in CONFIG.features.media],
-             checks=["keeps_its_contract"])  # fmt: skip
+@daily_asset(
+    group=GROUP,
+    same_day=_MEDIA_TABLES,
+    checks=["keeps_its_contract"],
+)
 def rejected_media(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """Files of the day that could not be read, each with its reason. Their items stay: that modality is masked."""
     day = context.partition_key
@@ -66,11 +79,16 @@ def rejected_media(context: dg.AssetExecutionContext, project: dg.ResourceParam[
         manifest,
         checks=[keeps_contract(REJECTED_MEDIA, frame, RejectedMedia)],
         by_rule=dg.MetadataValue.json(by_rule.to_dicts()),
+        reasons=dg.MetadataValue.md(sample_table(frame, rows=_SHOWN_REJECTED)),
     )
 
 
-@daily_asset(group=GROUP, same_day=[ITEMS, *(VECTOR_TABLES[name] for name in FUSED_PARTS)], all_days=[INTERACTIONS],
-             checks=["keeps_its_contract"])  # fmt: skip
+@daily_asset(
+    group=GROUP,
+    same_day=_FUSED_OF,
+    all_days=[INTERACTIONS],
+    checks=["keeps_its_contract"],
+)
 def item_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """One vector an item of whatever is known of it: text, picture, sound, in any mix. What joins them is learned of
     the items that somebody had taken by the day's end; a cold item is fused by the same numbers.
@@ -90,6 +108,8 @@ def item_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pr
         manifest,
         checks=[keeps_contract(ITEM_VECTORS, frame, ItemVectors)],
         masked=frame[VECTOR].null_count(),
+        page=dg.MetadataValue.path(str(_page(project, day, parts, frame))),
+        **seen(project, day, ITEM_VECTORS, frame),
         weights=dg.MetadataValue.json(weights),
         **{f"with_{name}": part.height - part[VECTOR].null_count() for name, part in parts.items()},
     )
@@ -102,15 +122,34 @@ def rejected_of(modality: Modality) -> str:
 
 def _media(context: dg.AssetExecutionContext, project: Project, name: str, modality: Modality) -> Result:
     day, config = context.partition_key, project.config
+    items = project.partitions.read(ITEMS, day)
     frame, rejected, counts = media_vectors(
-        project.partitions.read(ITEMS, day), modality, root=project.media_root, config=config,
-        cache=project.vectors, report=_told(context, modality),
-    )  # fmt: skip
+        items, modality, root=project.media_root, config=config, cache=project.vectors, report=_told(context, modality)
+    )
     # The reasons first, so that a run that stops over its rejected share has kept them.
     project.partitions.write(rejected_of(modality), day, rejected)
     manifest = write_vectors(project, name, day, frame)
+    looks = media_looks(items, frame, modality, root=project.media_root, config=config)
     checks = [keeps_contract(name, frame, ItemVectors), _rejects_few(name, counts, config.media.max_rejected_share)]
-    return result(dated(frame, day), manifest, checks=checks, **vars(counts))
+    shown = {what: picture(looks[what], caption) for what, caption in _CAPTIONS.items() if what in looks}
+    return result(
+        dated(frame, day), manifest, checks=checks, **vars(counts), **shown, **seen(project, day, name, frame)
+    )
+
+
+def _page(project: Project, day: str, parts: Mapping[str, pl.DataFrame], fused: pl.DataFrame) -> Path:
+    """Everything that can be seen and heard of the day's items, on one page beside the day's report."""
+    path = project.home / "reports" / day / "modalities.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items, root, config = project.partitions.read(ITEMS, day), project.media_root, project.config
+    rejected = project.partitions.read(REJECTED_MEDIA, day) if config.features.media else RejectedMedia.create_empty()
+    page = render_modalities(
+        day, items, {**parts, "all fused": fused},
+        media={name: media_looks(items, parts[name], name, root=root, config=config) for name in config.features.media},
+        rejected=rejected,
+    )  # fmt: skip
+    path.write_text(page, encoding="utf-8")
+    return path
 
 
 def _rejects_few(name: str, counts: MediaCounts, most: float) -> dg.AssetCheckResult:

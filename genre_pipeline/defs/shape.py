@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from genre_pipeline.config import GenreConfig, load_config
 from genre_pipeline.contracts.errors import ConfigError
-from genre_pipeline.contracts.media import Modality
 from genre_pipeline.contracts.names import (
     ITEM_AUDIO_VECTORS,
     ITEM_IMAGE_VECTORS,
@@ -29,7 +28,6 @@ VECTOR_TABLES: Mapping[str, str] = {
 }
 """Where each technique's vectors lie."""
 _NETWORK = "sequential"
-MEDIA_TABLES: Mapping[Modality, str] = {"image": ITEM_IMAGE_VECTORS, "audio": ITEM_AUDIO_VECTORS}
 
 
 def made_vectors(features: FeaturesConfig) -> tuple[Vectors, ...]:

@@ -25,7 +25,8 @@ from genre_pipeline.features.media_extractor import MediaExtractor
 from genre_pipeline.features.modality_gates import co_consumed_pairs
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
-from genre_pipeline.preprocessing.audio import AudioNormaliser
+from genre_pipeline.preprocessing.audio import AudioConfig, AudioNormaliser
+from genre_pipeline.sources.file_index import FileIndex
 from genre_pipeline.sources.media import read_media
 
 Report = Callable[[int, int], None]
@@ -49,9 +50,9 @@ def media_vectors(
     """Vectors of a catalogue's pictures or sounds (schema `Items`) by the configured technique, in its order.
 
     `root` is where relative locations start from (`sources.dataset.media_root`). A file that `cache` knows by its hash
-    is neither decoded nor encoded. An item without a file, or whose file is rejected, has a null vector. Where no item
-    has a file, no weights are asked for. Raises `ModelFileError` for missing weights, `SourceError` for a root that is
-    no folder.
+    is neither decoded nor encoded, and one that has not changed since the last time is not even read. An item without a
+    file, or whose file is rejected, has a null vector. Where no item has a file, no weights are asked for. Raises
+    `ModelFileError` for missing weights, `SourceError` for a root that is no folder.
     """
     files = items.select(ITEM_ID, pl.col(modality).alias("location"))
     extractor = media_extractor(modality, config)
@@ -61,11 +62,13 @@ def media_vectors(
     preparation = _preparation(modality, config)
     held = held_media(cache, media_model(extractor, preparation))
     known = frozenset(held[CONTENT_HASH])
+    index = None if root is None else FileIndex(config.home / "cache" / "files" / _folder_of(root, modality))
     batches: Iterable[MediaBatch[Any]]
     if modality == "image":
-        batches = read_media(files, "image", root=root, config=config.media, known=known)
+        batches = read_media(files, "image", root=root, config=config.media, known=known, index=index)
     else:
-        batches = _levelled(read_media(files, "audio", root=root, config=config.media, known=known), config)
+        sounds = read_media(files, "audio", root=root, config=config.media, known=known, index=index)
+        batches = _all_levelled(sounds, config)
     return encode_media(items[ITEM_ID], batches, extractor, cache, preparation=preparation, held=held, report=report)
 
 
@@ -119,6 +122,13 @@ def fused_on(
     return fused_vectors(parts, config, training=training, pairs=pairs, seed=seed)
 
 
+def levelled(sound: Sound, config: AudioConfig) -> Sound:
+    """A sound as extractors hear it."""
+    rate = min(max(sound.sample_rate, _LEAST_RATE), _MOST_RATE)
+    normaliser = AudioNormaliser(AudioInput(sample_rate=rate), config)
+    return Sound(normaliser.normalise(sound), rate)
+
+
 def _pairs(past: pl.DataFrame, item_ids: pl.Series, seed: int) -> np.ndarray:
     """int64 [p, 2]: positions of items that one user had one after the other."""
     positions = pl.DataFrame({ITEM_ID: item_ids}).with_row_index("item")
@@ -126,6 +136,10 @@ def _pairs(past: pl.DataFrame, item_ids: pl.Series, seed: int) -> np.ndarray:
     taken = past.join(positions, on=ITEM_ID, maintain_order="left").sort(USER_ID, TIMESTAMP, maintain_order=True)
     found = taken.select(users, pl.col("item").cast(pl.Int64))
     return co_consumed_pairs(found["user"].to_numpy(), found["item"].to_numpy(), _PAIRS, seed)
+
+
+def _folder_of(root: str, modality: Modality) -> str:
+    return f"{modality}-{hashlib.sha256(root.encode()).hexdigest()[:16]}"
 
 
 def _preparation(modality: Modality, config: GenreConfig) -> str:
@@ -136,16 +150,10 @@ def _preparation(modality: Modality, config: GenreConfig) -> str:
     return f"{config.media.max_sound_seconds:g}s/{audio.loudness_db:g}dB/{audio.trim_db:g}dB"
 
 
-def _levelled(batches: Iterable[MediaBatch[Sound]], config: GenreConfig) -> Iterator[MediaBatch[Sound]]:
+def _all_levelled(batches: Iterable[MediaBatch[Sound]], config: GenreConfig) -> Iterator[MediaBatch[Sound]]:
     """Silence cut off the ends and loudness made one; the rate stays, for encoders differ in theirs."""
     for batch in batches:
-        yield replace(batch, decoded=tuple(_level(sound, config) for sound in batch.decoded))
-
-
-def _level(sound: Sound, config: GenreConfig) -> Sound:
-    rate = min(max(sound.sample_rate, _LEAST_RATE), _MOST_RATE)
-    normaliser = AudioNormaliser(AudioInput(sample_rate=rate), config.preprocessing.audio)
-    return Sound(normaliser.normalise(sound), rate)
+        yield replace(batch, decoded=tuple(levelled(sound, config.preprocessing.audio) for sound in batch.decoded))
 
 
 def _all_masked(items: pl.DataFrame, model: str) -> dy.DataFrame[ItemVectors]:

@@ -18,6 +18,7 @@ from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import RejectedRows
 from genre_pipeline.preprocessing.audio import AudioConfig
+from genre_pipeline.preprocessing.augmentation import AugmentationConfig
 
 ROW_NUMBER = "row_number"
 _RULE = "rule"
@@ -33,6 +34,8 @@ class PreprocessingConfig(Settings):
     """The event of an interaction that names none."""
     audio: AudioConfig = AudioConfig()
     """What is done to a sound before an encoder hears it."""
+    augmentation: AugmentationConfig = AugmentationConfig()
+    """What training may change at random."""
 
 
 @dataclass(frozen=True)
