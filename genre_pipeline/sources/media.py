@@ -19,6 +19,7 @@ from genre_pipeline.sources.decode_ahead import DecodeAhead, FileResult
 from genre_pipeline.sources.decoder import DECODE, Decoder
 from genre_pipeline.sources.decoding import MAX_RATE
 from genre_pipeline.sources.fetching import Fetcher, Resolve, UrlPolicy, system_resolver
+from genre_pipeline.sources.file_index import FileIndex
 from genre_pipeline.sources.media_files import MediaFiles
 
 Report = Callable[[int, int], None]
@@ -62,14 +63,16 @@ class MediaConfig(Settings):
 @overload
 def read_media(
     items: pl.DataFrame, modality: Literal["image"], *, root: str | None, config: MediaConfig,
-    known: Container[str] = ..., report: Report | None = ..., resolve: Resolve = ..., decode: str = ...,
+    known: Container[str] = ..., index: FileIndex | None = ..., report: Report | None = ..., resolve: Resolve = ...,
+    decode: str = ...,
 ) -> Iterator[MediaBatch[Picture]]: ...  # fmt: skip
 
 
 @overload
 def read_media(
     items: pl.DataFrame, modality: Literal["audio"], *, root: str | None, config: MediaConfig,
-    known: Container[str] = ..., report: Report | None = ..., resolve: Resolve = ..., decode: str = ...,
+    known: Container[str] = ..., index: FileIndex | None = ..., report: Report | None = ..., resolve: Resolve = ...,
+    decode: str = ...,
 ) -> Iterator[MediaBatch[Sound]]: ...  # fmt: skip
 
 
@@ -80,6 +83,7 @@ def read_media(
     root: str | None,
     config: MediaConfig,
     known: Container[str] = frozenset(),
+    index: FileIndex | None = None,
     report: Report | None = None,
     resolve: Resolve = system_resolver,
     decode: str = DECODE,
@@ -87,7 +91,8 @@ def read_media(
     """Read the files of `items` (item_id and location, String; rows without a location are passed over).
 
     `root` is the folder or URL that relative locations start from (`RawDataset.root`). A file whose SHA-256 is in
-    `known` is not decoded. Batches come in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next
+    `known` is not decoded; one that `index` remembers with such a hash, and that has not changed since, is not even
+    read. Batches come in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next
     one is decoded while the caller works on this one. `decode` names the decoder processes' function as
     "module:function". A file that cannot be read is a row of `rejected`. Raises SourceError where the root is no
     folder or no decoder starts.
@@ -98,17 +103,21 @@ def read_media(
     files = MediaFiles(root, fetcher, max_bytes=config.max_bytes)
     limits = _limits(modality, config)
     budget = config.batch_mb * _MEGABYTE
+    asked = [_Asked(location, files, index, known) for _, location in rows]
+    unread = [one.location for one in asked if one.known_hash is None]
     with DecodeAhead(
-        [location for _, location in rows],
+        unread,
         read=files.read,
         known=known,
-        decoders=[Decoder(limits, decode=decode) for _ in range(min(config.workers, len(rows)))],
+        decoders=[Decoder(limits, decode=decode) for _ in range(min(config.workers, len(unread)))],
         max_items=config.batch_size,
         max_bytes=budget,
     ) as results:
         pending: list[FileResult] = []
         waiting = 0
-        for done, result in enumerate(results, start=1):
+        for done, one in enumerate(asked, start=1):
+            result = next(results) if one.known_hash is None else FileResult(one.known_hash)
+            one.note(result, index)
             pending.append(result)
             waiting += result.size
             if report is not None:
@@ -116,6 +125,23 @@ def read_media(
             if len(pending) >= config.batch_size or waiting >= budget or done == len(rows):
                 yield _batch(rows[done - len(pending) : done], pending, modality)
                 pending, waiting = [], 0
+    if index is not None:
+        index.save()
+
+
+class _Asked:
+    """A file that is asked for, and whether it is known without being read."""
+
+    def __init__(self, location: str, files: MediaFiles, index: FileIndex | None, known: Container[str]) -> None:
+        self.location = location
+        self.signature = None if index is None else files.signature(location)
+        remembered = None if index is None or self.signature is None else index.content_hash(location, self.signature)
+        self.known_hash = remembered if remembered is not None and remembered in known else None
+
+    def note(self, result: FileResult, index: FileIndex | None) -> None:
+        """Remember what was read; a refused file has no hash."""
+        if index is not None and self.signature is not None and result.content_hash:
+            index.note(self.location, self.signature, result.content_hash)
 
 
 def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modality: Modality) -> MediaBatch[Any]:

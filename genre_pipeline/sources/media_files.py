@@ -15,6 +15,7 @@ import fsspec
 from genre_pipeline.contracts.errors import SourceError
 from genre_pipeline.sources.decoding import RefusedError
 from genre_pipeline.sources.fetching import Fetcher
+from genre_pipeline.sources.file_index import Signature
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _WEB = ("http", "https")
@@ -48,6 +49,16 @@ class MediaFiles:
         if scheme is not None and "://" in location:
             raise RefusedError("scheme_refused", f"{scheme[1]}: is not read from a catalogue")
         return self._read_folder(location)
+
+    def signature(self, location: str) -> Signature | None:
+        """What the file system says of a regular file of the folder; None of anything else. Reads nothing."""
+        if self._folder is None or _SCHEME.match(location) or _CONTROL.search(location):
+            return None
+        try:
+            status = (self._folder / location).stat()
+        except OSError:
+            return None  # `read` says why
+        return Signature.of(status) if stat.S_ISREG(status.st_mode) else None
 
     def _read_folder(self, location: str) -> bytes:
         if self._folder is None:
