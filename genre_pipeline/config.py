@@ -14,11 +14,13 @@ import yaml
 from pydantic import Field, NonNegativeFloat, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from genre_pipeline.adapters.language_model import LanguageModelConfig
 from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
 from genre_pipeline.features.extraction import FeaturesConfig, Vectors
+from genre_pipeline.generation.budget import BudgetConfig
 from genre_pipeline.generation.settings import GenerationConfig
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
 from genre_pipeline.recommenders.audiences import AudiencesConfig
@@ -61,6 +63,17 @@ class PublishingConfig(Settings):
     """Share of known users that must have a list, or nothing is published."""
 
 
+class WrittenConfig(GenerationConfig):
+    """What a language model writes about items and users, who writes it, and what that may take."""
+
+    model: LanguageModelConfig = LanguageModelConfig()
+    """The language model, local or behind an endpoint."""
+    budget: BudgetConfig = BudgetConfig()
+    """What one night may take."""
+    max_failed_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of what was put to the model that may fall back; with more, the asset's check stops what comes after it."""
+
+
 class GenreConfig(BaseSettings):
     """Everything a project decides."""
 
@@ -84,7 +97,7 @@ class GenreConfig(BaseSettings):
     """What is clean, and how much may be rejected."""
     features: FeaturesConfig = FeaturesConfig()
     """Features of items and users."""
-    generation: GenerationConfig = GenerationConfig()
+    generation: WrittenConfig = WrittenConfig()
     """What a language model writes about items and users."""
     event_weights: Mapping[str, NonNegativeFloat] = {}
     """What an event type counts in training, 1.0 where it is not named; 0 leaves it out."""

@@ -63,7 +63,7 @@ class Project:
         """What language models were asked and answered, in the same database."""
         from genre_pipeline.adapters.ledger import CallLedger
 
-        self.tables.health()  # migrated, by being opened
+        _ = self.tables  # opened once, the database is migrated
         return CallLedger(self.config.tables_url)
 
     @cached_property
