@@ -115,13 +115,13 @@ def train_tower(
         start.data, config.alone, seed=seed, device=device, validation=target, checkpoints=_in(checkpoints, "alone")
     )
     scores = [user_ndcg(alone.model, data, target)]
-    say(f"user tower alone: nDCG@10 {scores[0][NDCG].mean():.4f} after {alone.best_epoch} epochs")
+    say(f"user tower alone: nDCG@10 {_mean(scores[0]):.4f} after {alone.best_epoch} epochs")
     common: dict[str, Any] = {"seed": seed, "device": device, "clock": clock}
     if start.is_own:
         control = start.task(config, alone.model, target, learns=False)
         train(control, config, checkpoints=_in(checkpoints, "control"), **common)
         scores.append(user_ndcg(control.model.users, data, target))
-        say(f"control, tower frozen: nDCG@10 {scores[1][NDCG].mean():.4f}")
+        say(f"control, tower frozen: nDCG@10 {_mean(scores[1]):.4f}")
     task = start.task(config, alone.model if start.is_own else None, target, learns=True)
     result = train(task, config, checkpoints=_in(checkpoints, "tower"), report=report, **common)
     verdict = _verdict(user_ndcg(task.model.users, data, target), scores, promotion or PromotionConfig(), seed)
@@ -224,7 +224,7 @@ def _frozen(data: TrainingSet, own: np.ndarray, config: TowerTrainingConfig) -> 
 
 
 def _verdict(tuned: pl.DataFrame, frozen: list[pl.DataFrame], promotion: PromotionConfig, seed: int) -> Verdict:
-    best = max(frozen, key=lambda scores: float(scores[NDCG].mean()))  # type: ignore[arg-type]
+    best = max(frozen, key=_mean)
     decision = decide_promotion(tuned, best, promotion, seed=seed)
     if decision.difference is None or decision.low is None or decision.high is None:
         raise TrainingError("The towers could not be compared", remedy="Give validation users.")
@@ -273,6 +273,10 @@ def _decisions(task: TowerTask, plan: Plan, verdict: Verdict | None, start: _Sta
         "events": data.events.height,
         "as_of": data.as_of.isoformat(),
     }
+
+
+def _mean(scores: pl.DataFrame) -> float:
+    return float(scores[NDCG].mean())  # type: ignore[arg-type]
 
 
 def _in(folder: Path | None, name: str) -> Path | None:
