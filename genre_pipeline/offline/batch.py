@@ -5,7 +5,7 @@ import polars as pl
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import ConfigError, TrainingError
-from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.offline.dataset import Prepared, training_set_for_lists
 from genre_pipeline.offline.personal_lists import plain_lists
 from genre_pipeline.offline.tuning import choose_settings
 from genre_pipeline.recommenders.audiences import fit_audiences
@@ -59,7 +59,7 @@ def batch_recommendations(
             remedy="Give items a title or a description, or use another recommender.",
         )
     everything = prepared.data.interactions
-    data = training_set(prepared, _all_known(everything), config, only_known_items=False)
+    data = training_set_for_lists(prepared, _all_known(everything), config, only_known_items=False)
     say(f"training on all {everything.height:,} interactions")
     parts = fit_audiences(data, chosen, config.audiences, seed=config.seed, say=say)
     wanted = _all_users(prepared) if users is None else users

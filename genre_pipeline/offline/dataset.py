@@ -1,6 +1,6 @@
 """A source of any kind to clean tables and the vectors that recommenders learn from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ class Prepared:
     vectors: dict[str, pl.DataFrame]
     """Technique to its `ItemVectors`: of text, `image` and `audio`, which know nothing of what users did later. What is
     learned of them, `fused`, is made for each past (`training_set`)."""
+    enrich: Callable[[TrainingSet, Split], TrainingSet] | None = None
+    """What generation adds to a past (`generation.enricher`); None without generation."""
 
 
 def source_of(folder: Path) -> SourceConfig:
@@ -67,6 +69,16 @@ def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_
         item_vectors=vectors_on(prepared.vectors, prepared.data.items, split.past, config),
         only_known_items=only_known_items,
     )
+
+
+def training_set_for_lists(
+    prepared: Prepared, split: Split, config: GenreConfig, *, only_known_items: bool
+) -> TrainingSet:
+    """`training_set`, with what generation adds beside it. Tuning does without: lists without generation are to be what
+    they would be had it never been.
+    """
+    data = training_set(prepared, split, config, only_known_items=only_known_items)
+    return data if prepared.enrich is None else prepared.enrich(data, split)
 
 
 def vectors_on(

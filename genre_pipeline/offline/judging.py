@@ -17,10 +17,10 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import AVAILABLE, ITEM_ID, RECOMMENDER, USER_ID
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.training_set import TrainingSet
-from genre_pipeline.offline.dataset import Prepared, training_set
+from genre_pipeline.offline.dataset import Prepared, training_set, training_set_for_lists
 from genre_pipeline.recommenders.base import Recommender, recommend
-from genre_pipeline.recommenders.hybrid import HybridRecommender
-from genre_pipeline.recommenders.suite import HYBRID, Say, Tuned, fit_suite, popular_scores, tune
+from genre_pipeline.recommenders.bounded import reopened
+from genre_pipeline.recommenders.suite import Say, Tuned, fit_suite, popular_scores, tune
 from genre_pipeline.training.splits import Split, rolling_splits, split_by_time, split_leave_one_out
 
 ProtocolName = Literal["time", "leave-one-out", "rolling"]
@@ -99,7 +99,7 @@ def _tune(prepared: Prepared, outer: Split, config: GenreConfig, protocol: Proto
 
 
 def _judge(prepared: Prepared, split: Split, tuned: Tuned, config: GenreConfig, say: Say) -> Step:
-    data = training_set(prepared, split, config, only_known_items=True)
+    data = training_set_for_lists(prepared, split, config, only_known_items=True)
     users = split.truth[USER_ID].unique().sort()
     say(f"training on {split.past.height:,} interactions before {split.as_of:%Y-%m-%d}; {len(users):,} users to judge")
     fit_seconds: dict[str, float] = {}
@@ -113,7 +113,7 @@ def _judge(prepared: Prepared, split: Split, tuned: Tuned, config: GenreConfig, 
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
     )
-    return Step(split, data, lists, cold_lists(prepared, split, data, parts, tuned), cost)
+    return Step(split, data, lists, cold_lists(prepared, split, data, parts), cost)
 
 
 def _all_lists(
@@ -130,7 +130,7 @@ def _all_lists(
 
 
 def cold_lists(
-    prepared: Prepared, split: Split, data: TrainingSet, parts: Mapping[str, Recommender], tuned: Tuned
+    prepared: Prepared, split: Split, data: TrainingSet, parts: Mapping[str, Recommender]
 ) -> ColdLists | None:
     """The lists in which cold items are looked for; None where nobody took one.
 
@@ -142,9 +142,9 @@ def cold_lists(
     available = prepared.data.items.filter(AVAILABLE)[ITEM_ID]
     opened = replace(data, is_candidate=data.is_candidate | data.item_ids.is_in(available.implode()).to_numpy())
     # The hybrid calibrates over what may be shown: it has to know that these items may.
-    hybrid = HybridRecommender(parts, tuned.weights).fit(opened, seed=0)
+    again = {name: reopened(part, opened) for name, part in parts.items()}
     users = cold[USER_ID].unique().sort()
-    lists, _ = _all_lists({**parts, HYBRID: hybrid}, opened, users, k=COLD_LIST)
+    lists, _ = _all_lists(again, opened, users, k=COLD_LIST)
     return ColdLists(lists, _candidate_counts(opened, users))
 
 

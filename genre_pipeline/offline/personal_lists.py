@@ -10,7 +10,7 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender, Report, recommend
-from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.hybrid import Blend
 from genre_pipeline.recommenders.reasons import with_reasons
 from genre_pipeline.recommenders.ruled_lists import RuledNight, ruled_lists, with_said_reasons, without_said_reasons
 from genre_pipeline.recommenders.rules import RulesConfig
@@ -22,7 +22,7 @@ def personal_lists(
 ) -> pl.DataFrame:
     """The hybrid's lists of `asked`, schema `Recommendations` and `reasons`; where there are rules, `variant` too."""
     hybrid = parts[HYBRID]
-    assert isinstance(hybrid, HybridRecommender)
+    assert isinstance(hybrid, Blend)
     k, popular = config.publishing.k, popular_scores(parts)
     if config.rules.is_default:
         lists = recommend(hybrid, data, asked, k=k, cold_users="popular", popular=popular)

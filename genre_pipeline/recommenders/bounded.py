@@ -13,10 +13,9 @@ from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender, top_k
 from genre_pipeline.recommenders.blending import shown_to
-from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.hybrid import Blend, HybridRecommender
 
 _NO_CANDIDATE, _NO_OPINION = np.finfo(np.float32).min, np.finfo(np.float32).min / 2
-_STEPS = 1024.0
 DEPTH = 200
 """Places that are filled by the enriched order; below them stands the order without generation, which bounds too."""
 
@@ -27,7 +26,7 @@ class BoundedRecommender(Recommender):
     name: ClassVar[str] = "bounded"
 
     def __init__(self, plain: Recommender, enriched: Recommender, max_rank_shift: int) -> None:
-        self.plain, self.enriched_one, self.max_rank_shift = plain, enriched, max_rank_shift
+        self.plain, self.rich, self.max_rank_shift = plain, enriched, max_rank_shift
         self.config: Settings = plain.config
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
@@ -36,25 +35,34 @@ class BoundedRecommender(Recommender):
         return self
 
     def score(self, users: np.ndarray) -> np.ndarray:
-        """An order, in no unit; -inf where the plain recommender has no opinion, or nothing may be shown."""
+        """The plain scores, handed out in the clamped order; -inf where the plain recommender has no opinion, or
+        nothing may be shown.
+        """
         shown = shown_to(self.data, users)
         plain = np.where(shown, self.plain.score(users), -np.inf)
-        enriched = np.where(shown, self.enriched_one.score(users), -np.inf)
+        enriched = np.where(shown, self.rich.score(users), -np.inf)
         return clamped(plain, enriched, self.max_rank_shift)
 
-    @property
-    def parts(self) -> dict[str, Recommender]:
-        """The parts of the enriched hybrid."""
-        return self._hybrid.parts
+
+class BoundedHybrid(BoundedRecommender, Blend):
+    """A bounded hybrid: its parts and what they gave are those of the hybrid with generation."""
+
+    name: ClassVar[str] = HybridRecommender.name
+
+    def __init__(self, plain: HybridRecommender, enriched: HybridRecommender, max_rank_shift: int) -> None:
+        super().__init__(plain, enriched, max_rank_shift)
+        self.parts, self._given_by = enriched.parts, enriched
 
     def contributions(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """As the enriched hybrid's: what each part gave."""
-        return self._hybrid.contributions(users, items)
+        """As the hybrid's."""
+        return self._given_by.contributions(users, items)
 
-    @property
-    def _hybrid(self) -> HybridRecommender:
-        assert isinstance(self.enriched_one, HybridRecommender)
-        return self.enriched_one
+
+def bounded(plain: Recommender, enriched: Recommender, max_rank_shift: int, data: TrainingSet) -> BoundedRecommender:
+    """The kind that fits the two, over the users, items and candidates of `data`."""
+    if isinstance(plain, HybridRecommender) and isinstance(enriched, HybridRecommender):
+        return BoundedHybrid(plain, enriched, max_rank_shift).fit(data, seed=0)
+    return BoundedRecommender(plain, enriched, max_rank_shift).fit(data, seed=0)
 
 
 def reopened(part: Recommender, data: TrainingSet) -> Recommender:
@@ -62,8 +70,7 @@ def reopened(part: Recommender, data: TrainingSet) -> Recommender:
     if isinstance(part, HybridRecommender):
         return HybridRecommender(part.parts, part.weights).fit(data, seed=0)
     if isinstance(part, BoundedRecommender):
-        both = reopened(part.plain, data), reopened(part.enriched_one, data)
-        return BoundedRecommender(*both, part.max_rank_shift).fit(data, seed=0)
+        return bounded(reopened(part.plain, data), reopened(part.rich, data), part.max_rank_shift, data)
     return part
 
 
@@ -72,7 +79,7 @@ def clamped(plain: np.ndarray, enriched: np.ndarray, max_shift: int, depth: int 
 
     Both are float32 [users, items]; -inf in `plain` is no candidate and stays so, -inf in `enriched` is the worst.
     The first `depth` places are taken from the enriched order, what is left follows in the order of `plain`. Equal
-    scores go to the higher place in `plain`. Scores say an order and nothing else.
+    scores go to the higher place in `plain`. The scores are those of `plain`, handed out in the new order.
     """
     window = min(depth + max_shift, plain.shape[1])
     order, best = top_k(plain, window)  # [users, window] both: items in the order of `plain`, and their scores
@@ -82,14 +89,23 @@ def clamped(plain: np.ndarray, enriched: np.ndarray, max_shift: int, depth: int 
     places = clamped_places(wanted, max_shift, min(depth, window))
     scores = plain.copy()
     np.put_along_axis(scores, order, -np.inf, axis=1)
-    # The rest keeps its scores, and the window goes above it in steps that a float32 can tell apart.
-    top = scores.max(axis=1, keepdims=True)
-    below = np.where(np.isfinite(top), top, 0.0)
-    steps = np.arange(window, 0, -1, dtype=np.float32) * (np.maximum(np.abs(below), 1.0) / _STEPS)
-    chosen = np.take_along_axis(best, places, axis=1)
-    ladder = np.where(np.isneginf(chosen), -np.inf, below + steps).astype(np.float32)
+    ladder = _ladder(best, scores.max(axis=1))
+    ladder[np.isneginf(np.take_along_axis(best, places, axis=1))] = -np.inf
     np.put_along_axis(scores, np.take_along_axis(order, places, axis=1), ladder, axis=1)
     return scores
+
+
+def _ladder(best: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """float32 [users, window]: the plain scores of the first places, set apart where they are equal.
+
+    Each is above the next by a bit at least, and the last above `below` [users], the best of the rest.
+    """
+    ladder = best.copy()
+    next_up = below
+    for place in range(best.shape[1] - 1, -1, -1):
+        floor = np.where(np.isfinite(next_up), np.nextafter(next_up, np.float32(np.inf)), -np.inf)
+        next_up = ladder[:, place] = np.maximum(best[:, place], floor)
+    return ladder
 
 
 def clamped_places(wanted: np.ndarray, max_shift: int, depth: int) -> np.ndarray:

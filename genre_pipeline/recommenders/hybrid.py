@@ -1,5 +1,6 @@
 """The hybrid: every recommender's calibrated score, weighted by what validation taught for users like this one."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -33,7 +34,17 @@ class HybridConfig(Settings):
         return edges
 
 
-class HybridRecommender(Recommender):
+class Blend(Recommender):
+    """A recommender whose scores are made of others', and which can say what each gave."""
+
+    parts: Mapping[str, Recommender]
+
+    @abstractmethod
+    def contributions(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """float32 [users, width, parts]: what each part gave to the score of each of `items` [users, width]."""
+
+
+class HybridRecommender(Blend):
     """A weighted sum of parts that are fitted already; `fit` only takes note of the data."""
 
     name: ClassVar[str] = "hybrid"

@@ -10,7 +10,7 @@ from genre_pipeline.contracts.columns import ITEM_ID, ITEM_INDEX, REASONS, TITLE
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import user_blocks
-from genre_pipeline.recommenders.hybrid import HybridRecommender
+from genre_pipeline.recommenders.hybrid import Blend
 
 BY_PART: Mapping[str, str] = {
     "popularity": "Popular right now",
@@ -42,7 +42,7 @@ class ReasonsConfig(Settings):
 
 def with_reasons(
     recommendations: pl.DataFrame,
-    hybrid: HybridRecommender,
+    hybrid: Blend,
     data: TrainingSet,
     items: pl.DataFrame,
     config: ReasonsConfig,
@@ -70,7 +70,7 @@ def _whole_users(users: np.ndarray) -> list[np.ndarray]:
     return [np.arange(starts[block[0]], ends[block[-1]]) for block in user_blocks(np.arange(len(starts)))]
 
 
-def _strongest_part(users: np.ndarray, listed: np.ndarray, hybrid: HybridRecommender) -> np.ndarray:
+def _strongest_part(users: np.ndarray, listed: np.ndarray, hybrid: Blend) -> np.ndarray:
     """int64 [rows]: which part of the blend gave most, `_REST_ROW` where none gave anything."""
     distinct, row_of = np.unique(users, return_inverse=True)
     place = _places(row_of)
@@ -118,7 +118,7 @@ def _newest(data: TrainingSet, users: np.ndarray, length: int) -> pl.DataFrame:
 
 
 def _sentences(
-    nearest: np.ndarray, strongest: np.ndarray, hybrid: HybridRecommender, data: TrainingSet, items: pl.DataFrame
+    nearest: np.ndarray, strongest: np.ndarray, hybrid: Blend, data: TrainingSet, items: pl.DataFrame
 ) -> pl.Series:
     titles = pl.DataFrame({ITEM_ID: data.item_ids}).join(
         items.select(ITEM_ID, TITLE), on=ITEM_ID, how="left", maintain_order="left"

@@ -20,7 +20,7 @@ from genre_pipeline.contracts.training_set import Enrichment, TrainingSet
 from genre_pipeline.recommenders.als import AlsConfig, AlsRecommender
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.blending import BlendWeights, choose_weights, pool_candidates
-from genre_pipeline.recommenders.bounded import BoundedRecommender
+from genre_pipeline.recommenders.bounded import bounded
 from genre_pipeline.recommenders.content import ContentConfig, ContentRecommender
 from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.hybrid import HybridConfig, HybridRecommender
@@ -216,14 +216,10 @@ def _bounded(
 ) -> dict[str, Recommender]:
     """The same weights with and without generation: what the plain lists are, nobody's text has a say in."""
     parts = {name: plain[name].enriched(enrichment.data) for name in tuned.settings}
-    hybrid = HybridRecommender(parts, tuned.weights).fit(data, seed=0)
-
-    def bounded(without: Recommender, part: Recommender) -> Recommender:
-        return BoundedRecommender(without, part, enrichment.max_rank_shift).fit(data, seed=0)
-
+    rich = {**parts, HYBRID: HybridRecommender(parts, tuned.weights).fit(data, seed=0)}
     return {
-        name: part if part is plain[name] else bounded(plain[name], part)
-        for name, part in {**parts, HYBRID: hybrid}.items()
+        name: part if part is plain[name] else bounded(plain[name], part, enrichment.max_rank_shift, data)
+        for name, part in rich.items()
     }
 
 

@@ -104,7 +104,7 @@ def test_an_item_of_the_future_is_judged_in_its_own_segment_only(
     weights = BlendWeights(parts=("popularity", "content"), weights=((0.0, 1.0),))
     tuned = Tuned({"popularity": PopularityConfig(), "content": ContentConfig()}, weights, None, pl.DataFrame())
     parts = fit_suite(data, tuned, seed=0, say=lambda _: None)
-    cold_found = cold_lists(prepared, split, data, parts, tuned)
+    cold_found = cold_lists(prepared, split, data, parts)
     assert cold_found is not None
     of_hybrid = cold_found.lists.filter((pl.col("recommender") == "hybrid") & (pl.col("item_id") == scenario.COLD_ITEM))
     assert of_hybrid["score"].median() > 0.3  # type: ignore[operator]
