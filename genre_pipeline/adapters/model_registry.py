@@ -6,6 +6,7 @@ version deserves an alias does not belong here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import polars as pl
 
 from genre_pipeline.contracts.errors import ContractError, ModelFileError
 from genre_pipeline.contracts.names import CHAMPION
-from genre_pipeline.training.bundle import bundle_sha256, verify_bundle
+from genre_pipeline.training.bundle import MODEL_CARD, bundle_sha256, verify_bundle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 FIGURES = "figures"
 SHA256 = "sha256"
-PREVIOUS_CHAMPION = "previous_champion"
+PAST_CHAMPIONS = "past_champions"
+ROLLED_BACK = "rolled_back"
+STEPS = "steps/"
+"""Opens the names of metrics by step; those by epoch have plain names."""
 _GUARDS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -37,6 +41,9 @@ _GUARDS = {
 }
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _PARAM_LIMIT = 6000
+_DESCRIPTION_LIMIT = 5000
+_PAST_KEPT = 100
+_WHEN = "unix_milliseconds"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class ModelVersion:
     version: str
     sha256: str
     """Digest of its bundle, as `save_bundle` returned it."""
+    is_rolled_back: bool = False
+    """Whether it was champion and was sent away: it never becomes champion again."""
 
 
 class ModelRegistry:
@@ -65,34 +74,40 @@ class ModelRegistry:
         params: Mapping[str, Any],
         curves: pl.DataFrame,
         bundle: Path,
+        steps: pl.DataFrame | None = None,
         figures: Mapping[str, Path] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
         """Record a training and register its verified bundle as the next version of the model `name`.
 
-        `params` may be nested; `curves` needs the column `epoch` and its other columns become metrics by epoch;
-        `figures` maps names to picture files. Raises `ModelFileError` where the bundle is not sound.
+        `params` may be nested; `curves` needs the column `epoch` and its other columns become metrics by epoch, those
+        of `steps`, with the column `step`, metrics `steps/<name>` by step; a column `seconds` since the start places
+        both in time. `figures` maps names to picture files; `tags` say where data and code came from. The model card in
+        the bundle becomes the version's description. Raises `ModelFileError` where the bundle is not sound.
         """
-        verify_bundle(bundle)
+        kind = verify_bundle(bundle)["kind"]
         sha256, experiment = bundle_sha256(bundle), self._experiment(name)
         run_id = self._client().create_run(experiment, run_name=name, tags=dict(tags or {})).info.run_id
         status = "FAILED"
         try:
-            self._log_numbers(run_id, params, curves)
+            self._log_params(run_id, params)
+            self._log_curve(run_id, curves, "epoch", "")
+            if steps is not None:
+                self._log_curve(run_id, steps, "step", STEPS)
             for figure, path in (figures or {}).items():
                 self._client().log_artifact(run_id, str(path), f"{FIGURES}/{figure}")
-            version = self._register(name, experiment, run_id, bundle, sha256)
+            version = self._register(name, experiment, run_id, bundle, sha256, kind)
             status = "FINISHED"
         finally:
             self._client().set_terminated(run_id, status=status)
         return ModelVersion(run_id, version, sha256)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
-        """Point `alias` ("champion", "challenger") at a version; a new champion remembers the one it replaces."""
+        """Point `alias` ("champion", "challenger") at a version; a new champion remembers those it came after."""
         self._version(name, version)
         current = self.alias(name, alias)
         if alias == CHAMPION and current is not None and current.version != version:
-            self._client().set_registered_model_tag(name, PREVIOUS_CHAMPION, current.version)
+            self._remember(name, [*self._past(name), current.version])
         self._client().set_registered_model_alias(name, alias, version)
 
     def alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -108,21 +123,36 @@ class ModelRegistry:
         found = self._client().search_model_versions(f"name='{_checked(name)}'", order_by=["version_number ASC"])
         return [_as_version(one) for one in found]
 
-    def previous_champion(self, name: str) -> ModelVersion | None:
-        """The champion before the present one."""
+    def names(self) -> list[str]:
+        """Every model there is, sorted."""
+        return sorted(str(one.name) for one in self._client().search_registered_models())
+
+    def aliases(self, name: str) -> dict[str, str]:
+        """Alias to version; empty where there is no such model."""
         registered = self._registered(name)
-        if registered is None or PREVIOUS_CHAMPION not in registered.tags:
-            return None
-        return self._version(name, registered.tags[PREVIOUS_CHAMPION])
+        return {} if registered is None else {alias: str(one) for alias, one in registered.aliases.items()}
+
+    def previous_champion(self, name: str) -> ModelVersion | None:
+        """The champion before the present one that was not rolled back."""
+        current = self.alias(name, CHAMPION)
+        before = [self._version(name, version) for version in reversed(self._past(name))]
+        return next((one for one in before if one != current and not one.is_rolled_back), None)
 
     def roll_back(self, name: str) -> ModelVersion:
-        """Make the previous champion champion again. Raises `ModelFileError` where there is none."""
-        previous = self.previous_champion(name)
-        if previous is None:
+        """Make the previous champion champion again, and mark the present one so that no night takes it up again.
+
+        Raises `ModelFileError` where there is none to go back to.
+        """
+        current, previous = self.alias(name, CHAMPION), self.previous_champion(name)
+        if current is None or previous is None:
             raise ModelFileError(
-                f"{name} has no champion to go back to", remedy="Point the alias `champion` at a version by hand."
+                f"{name} has no champion to go back to",
+                remedy="`genre models` lists what there is; train another one.",
             )
-        self.set_alias(name, CHAMPION, previous.version)
+        self._client().set_model_version_tag(name, current.version, ROLLED_BACK, "true")
+        past = self._past(name)
+        self._remember(name, past[: len(past) - 1 - past[::-1].index(previous.version)])
+        self._client().set_registered_model_alias(name, CHAMPION, previous.version)
         return previous
 
     def download(self, name: str, alias_or_version: str, folder: Path) -> Path:
@@ -156,27 +186,47 @@ class ModelRegistry:
         place.mkdir(parents=True, exist_ok=True)
         return str(self._client().create_experiment(name, artifact_location=place.as_uri()))
 
-    def _log_numbers(self, run_id: str, params: Mapping[str, Any], curves: pl.DataFrame) -> None:
-        from mlflow.entities import Metric, Param
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
 
-        client, started = self._client(), self._client().get_run(run_id).info.start_time
         flat = [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in _flattened(params)]
-        long = curves.unpivot(index="epoch", variable_name="metric", value_name="value").drop_nulls("value")
-        metrics = [Metric(name, value, started, epoch) for epoch, name, value in long.iter_rows()]
         for start in range(0, max(len(flat), 1), 100):
-            client.log_batch(run_id, params=flat[start : start + 100])
-        for start in range(0, len(metrics), 1000):
-            client.log_batch(run_id, metrics=metrics[start : start + 1000])
+            self._client().log_batch(run_id, params=flat[start : start + 100])
 
-    def _register(self, name: str, experiment: str, run_id: str, bundle: Path, sha256: str) -> str:
+    def _log_curve(self, run_id: str, curve: pl.DataFrame, index: str, prefix: str) -> None:
+        """Every column but `index` as a metric."""
+        from mlflow.entities import Metric
+
+        started = self._client().get_run(run_id).info.start_time
+        seconds = pl.col("seconds") if "seconds" in curve.columns else pl.lit(0.0)
+        placed = curve.with_columns((started + seconds * 1000).cast(pl.Int64).alias(_WHEN))
+        long = placed.unpivot(index=[index, _WHEN], variable_name="metric", value_name="value").drop_nulls("value")
+        metrics = [Metric(f"{prefix}{name}", value, when, step) for step, when, name, value in long.iter_rows()]
+        for start in range(0, len(metrics), 1000):
+            self._client().log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def _register(self, name: str, experiment: str, run_id: str, bundle: Path, sha256: str, kind: str) -> str:
         client = self._client()
-        logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, model_type="sequence")
+        logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, model_type=kind)
         client.log_model_artifacts(logged.model_id, str(bundle))
         place = client.finalize_logged_model(logged.model_id, "READY").artifact_location
         if self._registered(name) is None:
             client.create_registered_model(name)
         # The place itself, not `models:/…`: that is resolved against the process-wide tracking database.
-        return str(client.create_model_version(name, place, run_id=run_id, tags={SHA256: sha256}).version)
+        card = bundle / MODEL_CARD
+        made = client.create_model_version(
+            name, place, run_id=run_id, tags={SHA256: sha256},
+            description=card.read_text(encoding="utf-8")[:_DESCRIPTION_LIMIT] if card.is_file() else None,
+        )  # fmt: skip
+        return str(made.version)
+
+    def _past(self, name: str) -> list[str]:
+        """Versions that were champion before, oldest first."""
+        registered = self._registered(name)
+        return [] if registered is None else json.loads(registered.tags.get(PAST_CHAMPIONS, "[]"))
+
+    def _remember(self, name: str, versions: list[str]) -> None:
+        self._client().set_registered_model_tag(name, PAST_CHAMPIONS, json.dumps(versions[-_PAST_KEPT:]))
 
     def _registered(self, name: str) -> RegisteredModel | None:
         from mlflow.exceptions import MlflowException
@@ -224,7 +274,7 @@ def redacted(uri: str) -> str:
 
 
 def _as_version(found: RegisteredVersion) -> ModelVersion:
-    return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""))
+    return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""), ROLLED_BACK in found.tags)
 
 
 def _checked(name: str) -> str:

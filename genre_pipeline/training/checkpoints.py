@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genre_pipeline.contracts.errors import ModelFileError, TrainingError
+from genre_pipeline.contracts.errors import ModelFileError
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RECORD = "checkpoint.json"
 _WRITING = "writing."
+_SHOWN_DIGITS = 16
 _REMEDY = "Delete the folder to train from the beginning."
 
 
@@ -39,11 +40,14 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoint of one training; `fingerprint` says which, and another's is refused."""
+    """The checkpoint of one training, in a folder of its own below `root`; `fingerprint` says which training it is.
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder = folder
+    A training of other data, settings or seed has another place, and neither goes on with the other's.
+    """
+
+    def __init__(self, root: Path, fingerprint: str) -> None:
         self.fingerprint = hashlib.sha256(fingerprint.encode()).hexdigest()
+        self.folder = root / self.fingerprint[:_SHOWN_DIGITS]
         self._best: tuple[int, dict[str, str]] | None = None
 
     def save(
@@ -66,15 +70,11 @@ class CheckpointFolder:
     def load(self) -> Checkpoint | None:
         """The checkpoint, None where there is none yet.
 
-        Raises `TrainingError` where it is another training's, `ModelFileError` where a file is missing or altered.
+        Raises `ModelFileError` where a file is missing or altered.
         """
         if not (self.folder / RECORD).is_file():
             return None
         content = _content(self.folder / RECORD)
-        if content["fingerprint"] != self.fingerprint:
-            raise TrainingError(
-                f"The checkpoint in {self.folder} is of a training with other data, settings or seed", remedy=_REMEDY
-            )
         best = content["files"]["best"]
         self._best = None if best is None else (content["record"]["best_epoch"], best)
         state = self._read(content["files"]["state"])

@@ -21,6 +21,8 @@ STEP_CURVE = {
     "items_per_second": pl.Float64,
     "seconds": pl.Float64,
 }
+METRIC_PREFIX = "validation_"
+"""Opens the name of every validation metric."""
 NOISE = 0.05
 """Share by which dropout moves the loss of two epochs on a small data set, without anything being wrong."""
 _DIVERGED = 3.0

@@ -74,12 +74,13 @@ def train(
 ) -> TrainingResult:
     """Train the task's model and leave it with its best weights.
 
-    With `checkpoints`, a folder of this training alone, it goes on from the checkpoint there and writes the next ones.
+    With `checkpoints`, a folder, it goes on from where the same training (data, settings, seed) was killed, and writes
+    its own checkpoints below it; whoever gave the folder removes it when the result is safe.
     `last_epoch` stops there without shortening the schedule, as a refit on more data needs it. `one_thread` holds torch
     to one thread on a CPU, without which no two trainings end alike. torch's global generator is left as it was.
 
-    Raises `TrainingError` where the loss or a gradient is no number, there is no batch, or the checkpoint is another
-    training's; `ModelFileError` where the checkpoint is damaged.
+    Raises `TrainingError` where the loss or a gradient is no number, or there is no batch; `ModelFileError` where the
+    checkpoint is damaged.
     """
     import torch
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ from genre_pipeline.training.bundle import (
     load_weights,
     save_bundle,
 )
+from genre_pipeline.training.signature import signature_files
 
 if TYPE_CHECKING:
     from genre_pipeline.models.sequence import SequenceModel
@@ -65,7 +67,7 @@ def save_sequence_bundle(
         KIND,
         tensors=model.state_dict(),
         config={"network": model.config.model_dump(), "content_width": model.items.content.shape[1]},
-        files={**(files or {}), ITEM_IDS: json_bytes(item_ids.to_list())},
+        files={**(files or {}), ITEM_IDS: json_bytes(item_ids.to_list()), **_signature(model.config)},
         decisions=decisions,
     )
 
@@ -81,6 +83,16 @@ def load_sequence_bundle(folder: Path, *, sha256: str | None = None) -> Sequence
         raise ModelFileError(f"{ITEM_IDS} in {folder} is not a list of ids", remedy=REMEDY)
     model = _model_of(bundle, len(ids), folder)
     return SequenceBundle(model, pl.Series("item_id", ids, dtype=pl.String), bundle.decisions, bundle.sha256)
+
+
+def _signature(config: SequenceConfig) -> dict[str, bytes]:
+    windows = ("int64", (-1, config.length))
+    example = {"items": np.zeros((1, config.length)), "lengths": np.ones(1), "gaps": np.zeros((1, config.length))}
+    return signature_files(
+        {"items": windows, "lengths": ("int64", (-1,)), "gaps": windows},
+        {"states": ("float32", (-1, config.width))},
+        {name: values.astype(np.int64) for name, values in example.items()},
+    )
 
 
 def _model_of(bundle: Bundle, n_items: int, folder: Path) -> SequenceModel:

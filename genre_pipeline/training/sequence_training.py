@@ -100,8 +100,8 @@ def train_sequence(
 ) -> TrainedSequence:
     """Train on `data`; with `validation`, keep the epoch of the best nDCG@10 and stop when it no longer rises.
 
-    Without validation all planned epochs are trained. With `checkpoints`, a folder of this training alone, it goes on
-    from where it was killed. Raises `TrainingError` where there is too little history, or the loss is no longer a
+    Without validation all planned epochs are trained. With `checkpoints`, a folder, it goes on from where it was
+    killed. Raises `TrainingError` where there is too little history, or the loss is no longer a
     number.
     """
     target = None if validation is None else validation.first_users(config.validation_users, seed)

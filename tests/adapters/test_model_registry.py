@@ -37,7 +37,7 @@ def _bundle(folder: Path, seed: int = 1) -> Path:
         content=torch.zeros(2, 0),
         has_id=torch.ones(2, dtype=torch.bool),
     )
-    save_sequence_bundle(model, folder, item_ids=pl.Series(["a", "b"]))
+    save_sequence_bundle(model, folder, item_ids=pl.Series(["a", "b"]), files={"README.md": b"# Model card"})
     return folder
 
 
@@ -55,6 +55,7 @@ def test_a_training_is_recorded_with_everything(registry: ModelRegistry, tmp_pat
         bundle=bundle,
         figures={"curve": tmp_path / "curve.png"},
         tags={"as_of": "2024-03-11"},
+        steps=pl.DataFrame({"step": [1, 2, 3], "train_loss": [3.0, 2.0, 1.0], "seconds": [0.5, 1.0, 1.5]}),
     )
     from mlflow import MlflowClient
 
@@ -66,6 +67,12 @@ def test_a_training_is_recorded_with_everything(registry: ModelRegistry, tmp_pat
     losses = client.get_metric_history(logged.run_id, "train_loss")
     assert [(one.step, one.value) for one in losses] == [(1, 2.0), (2, 1.0)]
     assert [one.step for one in client.get_metric_history(logged.run_id, "validation_ndcg")] == [2]
+    by_step = client.get_metric_history(logged.run_id, "steps/train_loss")
+    assert [(one.step, one.value) for one in by_step] == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert [one.timestamp - run.info.start_time for one in by_step] == [500, 1000, 1500]
+    version = client.get_model_version(NAME, "1")
+    assert "Model card" in version.description
+    assert client.get_logged_model(version.model_id or version.source.rsplit("/", 2)[-2]).model_type == "sequence"
     assert [one.path for one in client.list_artifacts(logged.run_id, "figures/curve")] == ["figures/curve/curve.png"]
     assert logged.sha256 == load_sequence_bundle(bundle).sha256
     assert registry.versions(NAME) == [ModelVersion(logged.run_id, "1", logged.sha256)]
@@ -91,10 +98,26 @@ def test_aliases_move_and_a_champion_can_be_rolled_back(registry: ModelRegistry,
     registry.set_alias(NAME, "champion", second.version)
     assert (registry.alias(NAME, "champion"), registry.previous_champion(NAME)) == (second, first)
     assert registry.roll_back(NAME) == first
-    assert (registry.alias(NAME, "champion"), registry.previous_champion(NAME)) == (first, second)
+    assert (registry.alias(NAME, "champion"), registry.previous_champion(NAME)) == (first, None)
+    assert [one.is_rolled_back for one in registry.versions(NAME)] == [False, True]
+    with pytest.raises(ModelFileError, match="no champion to go back to"):
+        registry.roll_back(NAME)
     with pytest.raises(ModelFileError, match="version '9'"):
         registry.set_alias(NAME, "champion", "9")
     assert registry.alias(NAME, "champion") == first
+    assert (registry.names(), registry.aliases(NAME)) == ([NAME], {"champion": "1", "challenger": "2"})
+
+
+def test_rolling_back_twice_goes_back_two_champions(registry: ModelRegistry, tmp_path: Path) -> None:
+    first, second, third = (_log(registry, tmp_path, seed) for seed in (1, 2, 3))
+    for one in (first, second, third):
+        registry.set_alias(NAME, "champion", one.version)
+    assert registry.roll_back(NAME) == second
+    assert registry.roll_back(NAME) == first
+    assert [one.is_rolled_back for one in registry.versions(NAME)] == [False, True, True]
+    registry.set_alias(NAME, "champion", "2")
+    registry.set_alias(NAME, "champion", "1")
+    assert registry.previous_champion(NAME) is None, "what was sent away is not gone back to"
 
 
 def test_a_download_is_the_bundle_that_was_registered(registry: ModelRegistry, tmp_path: Path) -> None:

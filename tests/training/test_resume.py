@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genre_pipeline.contracts.errors import ModelFileError, TrainingError
+from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.training.loop import TrainingResult, train
 from tests.training.small_tasks import Noisy, weights
 from tests.training.training_to_kill import CONFIG
@@ -58,7 +58,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def stands(killed: Path) -> dict[str, tuple[int, int, int]]:
     """Step, epoch and step in the epoch of what each killed training left, before anybody goes on with it."""
-    records = {path.parent.name: json.loads(path.read_text())["record"] for path in killed.glob("*/checkpoint.json")}
+    records = {path.parts[-3]: json.loads(path.read_text())["record"] for path in killed.rglob("checkpoint.json")}
     return {name: (one["step"], one["epoch"], one["steps_in_epoch"]) for name, one in records.items()}
 
 
@@ -69,7 +69,7 @@ def test_a_killed_training_ends_as_the_uninterrupted_one(killed: Path, uninterru
     resumed = train(task, CONFIG, seed=7, checkpoints=killed / point.replace(":", "-"))
     assert weights(task) == final
     assert _same(resumed, expected)
-    left = {path.name.split("-")[0] for path in (killed / point.replace(":", "-")).iterdir()}
+    left = {path.name.split("-")[0] for path in (killed / point.replace(":", "-")).glob("*/*")}
     assert left == {"checkpoint.json", "state", "best"}
 
 
@@ -97,17 +97,18 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path, uninterrupted:
 @pytest.mark.parametrize(
     "change", [{"seed": 8}, {"config": CONFIG.model_copy(update={"learning_rate": 0.1})}, {"task": Noisy(sizes=(4, 4))}]
 )
-def test_another_trainings_checkpoint_is_refused(tmp_path: Path, change: dict) -> None:
-    train(Noisy(), CONFIG, seed=7, checkpoints=tmp_path)
+def test_another_trainings_checkpoint_is_left_alone(tmp_path: Path, change: dict) -> None:
     options = {"task": Noisy(), "config": CONFIG, "seed": 7, **change}
-    with pytest.raises(TrainingError, match="other data, settings or seed"):
-        train(**options, checkpoints=tmp_path)
+    expected = train(**options)
+    train(Noisy(), CONFIG, seed=7, checkpoints=tmp_path)
+    assert _same(train(**options, checkpoints=tmp_path), expected)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("file", ["state", "best", "checkpoint"])
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, file: str) -> None:
     train(Noisy(), CONFIG, seed=7, checkpoints=tmp_path)
-    (path,) = tmp_path.glob(f"{file}*")
+    (path,) = tmp_path.rglob(f"{file}*")
     content = bytearray(path.read_bytes())
     content[len(content) // 2 if file != "checkpoint" else 0] ^= 1
     path.write_bytes(content)

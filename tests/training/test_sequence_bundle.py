@@ -173,3 +173,16 @@ def test_a_bundle_never_overwrites(bundle: Path) -> None:
 def test_ids_must_match_the_model(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="3 items, but 2 ids"):
         save_sequence_bundle(_model(), tmp_path / "new", item_ids=IDS.head(2))
+
+
+def test_the_signature_is_one_that_mlflow_reads(bundle: Path) -> None:
+    from mlflow.models import ModelSignature
+
+    signature = ModelSignature.from_dict(json.loads((bundle / "signature.json").read_text()))
+    assert signature.inputs.input_names() == ["items", "lengths", "gaps"]
+    assert signature.outputs.to_dict()[0]["tensor-spec"] == {"dtype": "float32", "shape": (-1, 4)}
+    example = json.loads((bundle / "input_example.json").read_text())["inputs"]
+    inputs = [torch.tensor(example[name]) for name in ("items", "lengths", "gaps")]
+    model = load_sequence_bundle(bundle).model
+    with torch.inference_mode():
+        assert model(*inputs, model.table()).shape == (1, 4)
