@@ -49,3 +49,4 @@ class AblationName(StrEnum):
     """What an ablation leaves out, part by part."""
 
     MODALITIES = "modalities"
+    GENERATION = "generation"

@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from genre_pipeline.contracts.names import USER_PROFILES
 from genre_pipeline.contracts.settings import Settings
-from genre_pipeline.generation.budget import BudgetConfig
 from genre_pipeline.generation.profiles import Profiles, ProfilesConfig
 from genre_pipeline.generation.summaries import Summaries, SummariesConfig
 from genre_pipeline.generation.synthetic import Synthetic, SyntheticConfig
@@ -36,8 +35,6 @@ class GenerationConfig(Settings):
     """Who gets a profile, and what it may be."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """Who gets synthetic items, and what becomes of them."""
-    budget: BudgetConfig = BudgetConfig()
-    """What a night may spend."""
     max_rank_shift: int = Field(default=10, ge=0)
     """Places that an item may stand from where it would stand without generation, in any user's list."""
 

@@ -14,6 +14,7 @@ from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.names import AblationName
 from genre_pipeline.evaluation.result import EvaluationResult, RunFacts
+from genre_pipeline.offline.ablation_generation import GENERATION
 from genre_pipeline.offline.ablation_modalities import MODALITIES
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.offline.evaluate import Evaluation, evaluate_dataset, judged, mean_cost
@@ -21,7 +22,10 @@ from genre_pipeline.offline.judging import ColdLists, ProtocolName, Step, walk
 from genre_pipeline.offline.variant import Ablation, Variant
 from genre_pipeline.recommenders.suite import Say
 
-ABLATIONS: Mapping[AblationName, Ablation] = {AblationName.MODALITIES: MODALITIES}
+ABLATIONS: Mapping[AblationName, Ablation] = {
+    AblationName.MODALITIES: MODALITIES,
+    AblationName.GENERATION: GENERATION,
+}
 """What `--ablate` and `evaluation.ablate` may name."""
 
 
