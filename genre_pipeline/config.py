@@ -30,6 +30,7 @@ from genre_pipeline.recommenders.suite import RecommendersConfig
 from genre_pipeline.serving.settings import ServingConfig
 from genre_pipeline.sources.dataset import SourceConfig
 from genre_pipeline.sources.media import MediaConfig
+from genre_pipeline.training.distributed import DistributedConfig
 from genre_pipeline.training.promotion import PromotionConfig
 
 CONFIG_FILE = "genre.yaml"
@@ -109,6 +110,8 @@ class GenreConfig(BaseSettings):
     """Why an item is in a list."""
     rules: RulesConfig = RulesConfig()
     """What lists must keep, nightly and in real time alike, and experiments on it. The defaults change nothing."""
+    distributed: DistributedConfig = DistributedConfig()
+    """Whether the graph's trainings share their work among processes."""
     promotion: PromotionConfig = PromotionConfig()
     """When a challenger becomes champion."""
     evaluation: EvaluationConfig = EvaluationConfig()

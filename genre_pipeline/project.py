@@ -97,6 +97,10 @@ class Project:
             ensure_schema(url, MLFLOW_SCHEMA)
         return ModelRegistry(url, self.home / "mlflow" / "artifacts")
 
+    def checkpoints(self, model: str, day: str) -> Path:
+        """Where a day's training of a model keeps what it can go on from."""
+        return self.home / "checkpoints" / model / day
+
     @property
     def media_root(self) -> str | None:
         """Folder or URL that relative media locations start from; None where the source has no files."""
