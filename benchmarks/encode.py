@@ -1,10 +1,11 @@
 """How fast texts and pictures are encoded: ratios within one run; the rates belong to the machine.
 
-`python benchmarks/encode.py [--texts N] [--pictures N] [--rounds N]`. Texts of a catalogue's mixed lengths, all
-different, go through the extractor, through a loop of unsorted batches of 32, and through sentence-transformers' own
-`encode` where it is installed, each round in turn; the medians are compared, and the vectors too. Pictures, written as
-JPEG files, go through reading, decoding and encoding, against the encoder alone on tensors made beforehand; then once
-more with nothing changed.
+`python benchmarks/encode.py [--texts N] [--pictures N] [--sounds N] [--rounds N]`. Texts of a catalogue's mixed
+lengths, all different, go through the extractor, through a loop of unsorted batches of 32, and through
+sentence-transformers' own `encode` where it is installed, each round in turn; the medians are compared, and the vectors
+too. Pictures and sounds, written as files, go the whole way by configuration (reading, decoding ahead, normalising,
+encoding, keeping), against the encoder alone on what was made beforehand: pixels for the convolutional network, decoded
+media for the others, whose own work starts there. Then the same night once more, with nothing changed.
 """
 
 import argparse
@@ -12,23 +13,31 @@ import importlib.util
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+import soundfile
 import torch
 from PIL import Image
 
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.media import MediaBatch, Modality
+from genre_pipeline.features.audio_mfcc import Mfcc
+from genre_pipeline.features.audio_musicnn import MusicnnFeatures
 from genre_pipeline.features.image_cnn import INPUT, ImageCnn
-from genre_pipeline.features.media_cache import encode_media, held_media, media_model
+from genre_pipeline.features.image_descriptors import Descriptors
+from genre_pipeline.features.media_extractor import MediaExtractor
 from genre_pipeline.features.pixels import to_pixels
 from genre_pipeline.features.similarity import l2_normalise
 from genre_pipeline.features.text_llm import LlmText
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.models.bert import load_encoder
 from genre_pipeline.models.efficientnet_lite import load_efficientnet, locate_efficientnet
+from genre_pipeline.offline.item_vectors import media_vectors
 from genre_pipeline.sources.media import MediaConfig, read_media
 
 TEXT = """the a of story about comet kitchen family letters romance night river history young woman finds lost city war
@@ -40,6 +49,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Encoding speed, as ratios within one run.")
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--sounds", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -115,76 +125,123 @@ def texts_table(count: int, rounds: int) -> None:
         )
 
 
-def pictures_table(count: int, rounds: int) -> None:
+def media_table(technique: str, items: pl.DataFrame, root: Path, ready: Callable[[], float], rounds: int) -> None:
+    """The pipeline of files, by configuration, against its encoder on media that lie ready; each round in turn."""
+    modality: Modality = "image" if items["image"].null_count() == 0 else "audio"
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        items, weights = written_pictures(folder, count), folder / "weights"
-        extractor = ImageCnn(weights)
-        alone, whole, again = zip(
-            *(
-                (
-                    tensor_seconds(items, folder, weights),
-                    *pipeline_seconds(items, folder, extractor, folder / f"cache-{one}"),
-                )
-                for one in range(rounds)
-            ),
-            strict=True,
-        )
-    encoder, pipeline = statistics.median(alone), statistics.median(whole)
-    share = statistics.median(one / other for one, other in zip(alone, whole, strict=True))
-    print(f"Pictures: {count} JPEG files of 400 x 500 pixels")
-    print(f"  encoder on ready tensors {count / encoder:7.1f} pictures/s")
-    print(f"  reading to vectors       {count / pipeline:7.1f} pictures/s   {share:.0%} of the encoder's own")
-    unchanged = statistics.median(again)
-    print(f"  with nothing changed     {unchanged:7.2f} s             {unchanged / pipeline:.1%} of the first run")
+        alone, first, again = [], [], []
+        for one in range(rounds + 1):  # the first round warms up
+            config = configured(technique, Path(temporary) / str(one), root.parent / "weights")
+            few = items if one else items.head(8)
+            found = (
+                ready(),
+                pipeline_seconds(few, modality, root, config),
+                pipeline_seconds(few, modality, root, config),
+            )
+            for kept, seconds in zip((alone, first, again), found if one else (), strict=False):
+                kept.append(seconds)
+    share = statistics.median(one / other for one, other in zip(alone, first, strict=True))
+    encoder, pipeline, unchanged = (statistics.median(seconds) for seconds in (alone, first, again))
+    count = items.height
+    print(f"{technique}: {count} files")
+    print(f"  encoder on media in memory {count / encoder:8.1f} /s")
+    print(f"  from files to vectors      {count / pipeline:8.1f} /s   {share:.0%} of the encoder's own")
+    print(f"  with nothing changed       {unchanged:8.3f} s    {unchanged / pipeline:.1%} of the first run")
+
+
+def configured(technique: str, home: Path, weights: Path) -> GenreConfig:
+    """Defaults, with the technique that is asked for, and weights converted once for all rounds."""
+    (home / "cache").mkdir(parents=True)
+    weights.mkdir(exist_ok=True)
+    (home / "cache" / "weights").symlink_to(weights)
+    modality, _, name = technique.partition("_")
+    return GenreConfig(home=home, features={modality: {"technique": name}})  # type: ignore[arg-type]
+
+
+def pipeline_seconds(items: pl.DataFrame, modality: Modality, root: Path, config: GenreConfig) -> float:
+    """Read, decode, encode, keep, join: a night of one modality."""
+    start = time.perf_counter()
+    cache = VectorCache(config.home / "cache" / "vectors")
+    media_vectors(items, modality, root=str(root), config=config, cache=cache)
+    return time.perf_counter() - start
 
 
 def written_pictures(folder: Path, count: int) -> pl.DataFrame:
+    """Items with pictures of 400 x 500 pixels as JPEG files."""
     generator = np.random.default_rng(0)
-    for number in range(count):
-        small = Image.fromarray(generator.integers(0, 256, (10, 8, 3), dtype=np.uint8))
-        small.resize((400, 500), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
     names = [f"{number}.jpg" for number in range(count)]
-    return pl.DataFrame({"item_id": names, "location": names})
+    for name in names:
+        small = Image.fromarray(generator.integers(0, 256, (10, 8, 3), dtype=np.uint8))
+        small.resize((400, 500), Image.Resampling.BICUBIC).save(folder / name)
+    return pl.DataFrame({"item_id": names, "image": names, "audio": None}, schema_overrides={"audio": pl.String})
 
 
-def tensor_seconds(items: pl.DataFrame, folder: Path, weights: Path) -> float:
-    """The network on batches that lie ready, all else left out."""
+def written_sounds(folder: Path, count: int) -> pl.DataFrame:
+    """Items with sounds of ten seconds as FLAC files: tones in noise, at 22,050 samples a second."""
+    generator = np.random.default_rng(0)
+    names = [f"{number}.flac" for number in range(count)]
+    time_axis = np.arange(10 * 22_050) / 22_050
+    for name in names:
+        tone = 0.2 * np.sin(2 * np.pi * generator.uniform(100, 4000) * time_axis)
+        soundfile.write(folder / name, tone + 0.02 * generator.standard_normal(len(tone)), 22_050)
+    return pl.DataFrame({"item_id": names, "image": None, "audio": names}, schema_overrides={"image": pl.String})
+
+
+def network_seconds(items: pl.DataFrame, root: Path, weights: Path) -> Callable[[], float]:
+    """The convolutional network on batches of pixels that lie ready, all else left out."""
     network = load_efficientnet(locate_efficientnet(ImageCnn(weights).config.source, weights)[0])
-    batches = read_media(items, "image", root=str(folder), config=MediaConfig())
+    batches = read_media(items.select("item_id", location="image"), "image", root=str(root), config=MediaConfig())
     ready = [
         to_pixels(batch.decoded[start : start + 16], INPUT)
         for batch in batches
         for start in range(0, len(batch.decoded), 16)
     ]
-    with torch.inference_mode():
-        network.features(ready[0])
+
+    def work() -> float:
         start = time.perf_counter()
-        for pixels in ready:
-            network.features(pixels)
+        with torch.inference_mode():
+            for pixels in ready:
+                network.features(pixels)
         return time.perf_counter() - start
 
+    return work
 
-def pipeline_seconds(items: pl.DataFrame, folder: Path, extractor: ImageCnn, cache: Path) -> tuple[float, float]:
-    """(first night, a second one with nothing changed)."""
-    extractor.encode_batch(next(iter(read_media(items[:1], "image", root=str(folder), config=MediaConfig()))).decoded)
-    vectors = VectorCache(cache)
-    seconds = []
-    for _night in range(2):
+
+def extractor_seconds(
+    items: pl.DataFrame, modality: Modality, root: Path, extractor: MediaExtractor[Any]
+) -> Callable[[], float]:
+    """An extractor on decoded media that lie ready."""
+    location = items.select("item_id", location=modality)
+    batches: Iterable[MediaBatch[Any]] = read_media(location, modality, root=str(root), config=MediaConfig())  # type: ignore[call-overload]
+    ready = [medium for batch in batches for medium in batch.decoded]
+
+    def work() -> float:
         start = time.perf_counter()
-        held = held_media(vectors, media_model(extractor))
-        known = set(held["content_hash"])
-        batches = read_media(items, "image", root=str(folder), config=MediaConfig(), known=known)
-        encode_media(items["item_id"], batches, extractor, vectors, held=held)
-        seconds.append(time.perf_counter() - start)
-    return seconds[0], seconds[1]
+        extractor.encode(ready)
+        return time.perf_counter() - start
+
+    return work
+
+
+def media_tables(pictures: int, sounds: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, weights = Path(temporary) / "files", Path(temporary) / "weights"
+        folder.mkdir()
+        seen = written_pictures(folder, pictures)
+        media_table("image_cnn", seen, folder, network_seconds(seen, folder, weights), rounds)
+        colours = extractor_seconds(seen, "image", folder, Descriptors())
+        media_table("image_descriptors", seen, folder, colours, rounds)
+        heard = written_sounds(folder, sounds)
+        media_table("audio_mfcc", heard, folder, extractor_seconds(heard, "audio", folder, Mfcc()), rounds)
+        music = extractor_seconds(heard.head(32), "audio", folder, MusicnnFeatures(weights))
+        media_table("audio_musicnn", heard.head(32), folder, music, rounds)
 
 
 def main() -> None:
     options = arguments()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     texts_table(options.texts, options.rounds)
-    pictures_table(options.pictures, options.rounds)
+    media_tables(options.pictures, options.sounds, options.rounds)
 
 
 if __name__ == "__main__":
