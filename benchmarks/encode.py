@@ -129,7 +129,9 @@ def media_table(technique: str, items: pl.DataFrame, root: Path, ready: Callable
     """The pipeline of files, by configuration, against its encoder on media that lie ready; each round in turn."""
     modality: Modality = "image" if items["image"].null_count() == 0 else "audio"
     with tempfile.TemporaryDirectory() as temporary:
-        alone, first, again = [], [], []
+        alone: list[float] = []
+        first: list[float] = []
+        again: list[float] = []
         for one in range(rounds + 1):  # the first round warms up
             config = configured(technique, Path(temporary) / str(one), root.parent / "weights")
             few = items if one else items.head(8)
@@ -212,7 +214,7 @@ def extractor_seconds(
 ) -> Callable[[], float]:
     """An extractor on decoded media that lie ready."""
     location = items.select("item_id", location=modality)
-    batches: Iterable[MediaBatch[Any]] = read_media(location, modality, root=str(root), config=MediaConfig())  # type: ignore[call-overload]
+    batches: Iterable[MediaBatch[Any]] = read_media(location, modality, root=str(root), config=MediaConfig())
     ready = [medium for batch in batches for medium in batch.decoded]
 
     def work() -> float:

@@ -1,0 +1,288 @@
+"""Does generation help? Off, each scheme, the chain and all, on MovieLens-100K and Amazon Beauty.
+
+Writing needs a machine with the model, judging one without. Three steps, the first two of which are repeated until no
+request is left: what a repair or a chained request says depends on the replies before it.
+
+    python benchmarks/generation.py --data DIR --requests round1.jsonl.gz
+    python benchmarks/generation_replies.py --model MODEL --requests round1.jsonl.gz --replies round1.replies.jsonl
+    python benchmarks/generation.py --data DIR --replies round1.replies.jsonl --requests round2.jsonl.gz
+    …
+    python benchmarks/generation.py --data DIR --replies *.replies.jsonl > benchmarks/generation.md
+
+DIR holds `ml-100k` (GroupLens' files; plots from `omdb_metadata.jsonl` where it lies there) and `amazon-beauty`
+(`items.tsv`: item_id, asin, title; `sequences.txt`: a user and its items in order, a line each). The slice: everything
+of MovieLens; of Beauty all summaries, profiles of users with up to 20 items, synthetic items for those with up to 5.
+Replies fill the ledger of a project in `--home`; what has none falls back, and the tables say how much that is.
+"""
+
+import argparse
+import gzip
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.language_model import CallFailed, FailureKind, LanguageModel, Prompt, Reply
+from genre_pipeline.evaluation.ablation import ablation_markdown
+from genre_pipeline.evaluation.metrics import NDCG
+from genre_pipeline.evaluation.result import EvaluationResult
+from genre_pipeline.generation.budget import Budget, BudgetConfig
+from genre_pipeline.generation.calls import ask as ask_model
+from genre_pipeline.generation.requests import Answer, Request, canonical_json
+from genre_pipeline.generation.scheme import Scheme
+from genre_pipeline.offline.ablation import judge_variants
+from genre_pipeline.offline.ablation_generation import OFF, variants_asked, with_content
+from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set
+from genre_pipeline.offline.generation import Ask, Past, generate
+from genre_pipeline.offline.judging import ProtocolName
+from genre_pipeline.project import Project
+from genre_pipeline.training.splits import split_by_time, split_leave_one_out
+
+PROTOCOLS: dict[str, ProtocolName] = {"ml-100k": "time", "amazon-beauty": "leave-one-out"}
+DOMAINS = {"ml-100k": "films", "amazon-beauty": "shop"}
+BEAUTY_PROFILE_ITEMS = 20
+NO_MODEL = "nobody"
+
+
+@dataclass
+class Replayed(LanguageModel):
+    """Answers from a file of replies; what the file does not have is noted, and not asked."""
+
+    name: str
+    replies: dict[str, dict[str, Any]]
+    missing: dict[str, Prompt] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        return self.name
+
+    def complete(self, prompts: Sequence[Prompt]) -> list[Reply | CallFailed]:
+        return [self._answer(prompt) for prompt in prompts]
+
+    def _answer(self, prompt: Prompt) -> Reply | CallFailed:
+        found = self.replies.get(prompt_key(prompt))
+        if found is None:
+            self.missing[prompt_key(prompt)] = prompt
+            return CallFailed(FailureKind.BUDGET, "not in the file of replies")
+        return Reply(found["text"], found["input_tokens"], found["output_tokens"], found["seconds"], 0.0)
+
+
+@dataclass
+class Spent:
+    """What the requests of a variant came to, asked or found."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, scheme: str, answers: Sequence[Answer], model: Replayed) -> None:
+        told = [model.replies.get(prompt_key(answer.request.prompt), {}) for answer in answers]
+        origins = [answer.origin for answer in answers]
+        self.rows.append(
+            {
+                "scheme": scheme,
+                "requests": len(answers),
+                "model": origins.count("model"),
+                "repaired": origins.count("repaired"),
+                "fallback": origins.count("fallback"),
+                "tokens read": sum(one.get("input_tokens", 0) for one in told),
+                "tokens written": sum(one.get("output_tokens", 0) for one in told),
+                "seconds": round(sum(one.get("seconds", 0.0) for one in told), 1),
+                "money": 0.0,
+            }
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with ml-100k and amazon-beauty")
+    parser.add_argument("--only", choices=list(PROTOCOLS), help="one of the two")
+    parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors and the ledger are kept")
+    parser.add_argument("--requests", type=Path, help="write what has no reply yet, and judge nothing")
+    parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
+    options = parser.parse_args()
+    names = [options.only] if options.only else list(PROTOCOLS)
+    model = read_replies(options.replies)
+    if options.requests is not None:
+        for name in names:
+            collect(standard_folder(options.data / name, options.home), name, options.home, model)
+        write_requests(options.requests, model.missing)
+        return
+    print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
+    for name in names:
+        print(section(standard_folder(options.data / name, options.home), name, options.home, model), flush=True)
+
+
+def section(folder: Path, name: str, home: Path, model: Replayed) -> str:
+    """The ablation of one data set as Markdown."""
+    start = time.perf_counter()
+    config = configuration(name, home)
+    prepared = prepare(source_of(folder), config)
+    spent: dict[str, Spent] = {}
+    asked = variants_asked(prepared, config, asking(config, model, spent))
+    protocol = PROTOCOLS[name]
+    result = judge_variants("generation", asked, OFF, prepared, config, protocol=protocol, step_days=7, say=note)
+    facts = f"{result.protocol.users:,} users, {result.protocol.items:,} items, protocol {protocol}"
+    minutes = (time.perf_counter() - start) / 60
+    return "\n".join(
+        [
+            f"## {name}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
+            ablation_markdown(result),
+            f"\nnDCG@{result.protocol.k} by segment:\n",
+            segments(result),
+            "\nWhat each scheme took (the chain asks for its synthetic items again, with profiles):\n",
+            costs(spent),
+        ]
+    )
+
+
+def collect(folder: Path, name: str, home: Path, model: Replayed) -> None:
+    """Note every request of the variants that has no reply; nothing is encoded for it."""
+    config = configuration(name, home)
+    blind = config.recommenders.model_copy(update={"enabled": ("popularity",)})
+    prepared = prepare(source_of(folder), config.model_copy(update={"recommenders": blind}))
+    split = (split_by_time if PROTOCOLS[name] == "time" else split_leave_one_out)(prepared.data.interactions)
+    data = training_set(prepared, split, config, only_known_items=True)
+    data = replace(data, item_vectors={"text_llm": np.zeros((data.n_items, 1), dtype=np.float32)})
+    past = Past(split.past, prepared.data.items, split.as_of, prepared.data.has_clock)
+    ask = asking(config, model, {})
+    for variant in variants_asked(prepared, config, ask):
+        if variant.name != OFF:
+            generate(past, data, variant.config, ask=ask, encode=lambda texts: np.zeros((len(texts), 1), np.float32))
+        note(f"{name}, {variant.name}: {len(model.missing):,} requests without a reply")
+
+
+def configuration(name: str, home: Path) -> GenreConfig:
+    config = with_content(GenreConfig(home=home))
+    profiles = config.generation.profiles
+    if name == "amazon-beauty":
+        profiles = profiles.model_copy(update={"max_items": BEAUTY_PROFILE_ITEMS})
+    changes = {"templates": DOMAINS[name], "profiles": profiles}
+    return config.model_copy(update={"generation": config.generation.model_copy(update=changes)})
+
+
+def asking(config: GenreConfig, model: Replayed, spent: dict[str, Spent]) -> Ask:
+    """The pipeline's own driver over a ledger of this model, with no limits: nothing is really asked."""
+    ledger = Project(config).ledger
+
+    def ask(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
+        day = config.days.start
+        budget = Budget(BudgetConfig(), ledger.spending(day))
+        answers = ask_model(requests, model, ledger, budget, scheme.parse, day=day).answers
+        spent.setdefault(f"{scheme.name}{'' if scheme.name not in spent else ', again'}", Spent()).add(
+            scheme.name, answers, model
+        )
+        return answers
+
+    return ask
+
+
+def segments(result: EvaluationResult) -> str:
+    wanted = result.segments.metrics.filter(pl.col("metric").str.starts_with(NDCG))
+    names = [result.champion, *(name for name in result.recommenders() if name != result.champion)]
+    lines = [["segment", "users", *names]]
+    for (kind, segment), rows in wanted.group_by("kind", "segment", maintain_order=True):
+        values = dict(zip(rows["recommender"], rows["value"], strict=True))
+        shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in names]
+        lines.append([f"{kind} {segment}", f"{rows['users'].max():,}", *shown])
+    return markdown(lines)
+
+
+def costs(spent: dict[str, Spent]) -> str:
+    rows = [row for one in spent.values() for row in one.rows]
+    distinct = list({canonical_json(row): row for row in rows}.values())
+    if not distinct:
+        return "Nothing was asked."
+    return markdown(
+        [
+            list(distinct[0]),
+            *([f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in distinct),
+        ]
+    )
+
+
+def markdown(lines: list[list[str]]) -> str:
+    head, *rest = lines
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rest])
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """What a file of replies knows a prompt by."""
+    return sha256(canonical_json(prompt_row(prompt)).encode()).hexdigest()
+
+
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    row = {name: getattr(prompt, name) for name in ("system", "user", "max_tokens", "is_chat")}
+    return {**row, "stop": list(prompt.stop)}
+
+
+def write_requests(path: Path, prompts: dict[str, Prompt]) -> None:
+    lines = (json.dumps({"key": key, **prompt_row(prompt)}, ensure_ascii=False) for key, prompt in prompts.items())
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    note(f"{len(prompts):,} requests in {path}, {path.stat().st_size / 2**20:.1f} MiB")
+
+
+def read_replies(paths: Iterable[Path]) -> Replayed:
+    """The first line of a file names the model, the others hold its replies."""
+    names, replies = set(), {}
+    for path in paths:
+        rows = iter(lines_of(path))
+        names.add(next(rows)["identity"])
+        replies.update((row["key"], row) for row in rows)
+    if len(names) > 1:
+        sys.exit(f"These replies are of several models: {', '.join(sorted(names))}")
+    return Replayed(names.pop() if names else NO_MODEL, replies)
+
+
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def standard_folder(folder: Path, home: Path) -> Path:
+    """A data set in the standard form, made once in `home`."""
+    out = home / "benchmark" / folder.name
+    if not (out / "items.parquet").is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        interactions, items = movielens(folder) if folder.name == "ml-100k" else beauty(folder)
+        interactions.write_parquet(out / "interactions.parquet")
+        items.write_parquet(out / "items.parquet")
+    return out
+
+
+def movielens(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    from genre_pipeline.sources.dataset import read_dataset
+
+    raw = read_dataset(source_of(folder))
+    assert raw.items is not None
+    items, plots = raw.items.collect(), folder / "omdb_metadata.jsonl"
+    if plots.is_file():
+        told = pl.DataFrame([(str(row["movie_id"]), row.get("Plot")) for row in lines_of(plots)], orient="row")
+        told.columns = ["item_id", "description"]
+        known = told.filter(~pl.col("description").is_in(["N/A", ""])).unique("item_id", keep="first")
+        items = items.join(known, on="item_id", how="left", maintain_order="left")
+    return raw.interactions.collect(), items
+
+
+def beauty(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rows = [line.split() for line in (folder / "sequences.txt").read_text().splitlines()]
+    lists = pl.DataFrame({"user_id": [row[0] for row in rows], "item_id": [row[1:] for row in rows]})
+    places = pl.int_ranges(pl.col("item_id").list.len()).alias("timestamp")
+    items = pl.read_csv(folder / "items.tsv", separator="\t", quote_char=None, infer_schema=False)
+    return lists.with_columns(places).explode("item_id", "timestamp"), items.select("item_id", "title")
+
+
+def note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
