@@ -201,6 +201,45 @@ def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
         console.show_state(found)
 
 
+@app.command(epilog="Example: `genre models --json`")
+def models(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Every trained model and version, which of them serves, and which were rolled back."""
+    registry = _project(config).models
+    found = [
+        {
+            "model": name,
+            "version": one.version,
+            "day": one.day,
+            "aliases": sorted(alias for alias, version in registry.aliases(name).items() if version == one.version),
+            "is_rolled_back": one.is_rolled_back,
+            "sha256": one.sha256,
+        }
+        for name in registry.names()
+        for one in registry.versions(name)
+    ]
+    if json_:
+        _print_json({"models": found})
+    else:
+        console.show_models(found)
+
+
+@app.command(epilog="Example: `genre rollback sequence_model`")
+def rollback(
+    model: Annotated[str, typer.Argument(help="As `genre models` shows it.")],
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make a model's previous champion champion again. No night takes up the one that is sent away."""
+    registry = _project(config).models
+    before, now = registry.alias(model, "champion"), registry.roll_back(model)
+    versions = {"model": model, "champion": now.version, "rolled_back": None if before is None else before.version}
+    if json_:
+        _print_json(versions)
+    else:
+        console.say("{model}: version {champion} is champion again, {rolled_back} is rolled back.".format(**versions))
+        console.say("The next night makes its lists with it; `genre run --date DAY` makes those of a day anew.")
+
+
 @app.command(name="config", epilog="Example: `genre config | less`")
 def config_() -> None:
     """Every setting with its type, default and meaning, as Markdown."""

@@ -1,7 +1,7 @@
 """What the terminal shows: progress and notes on standard error, tables and lists on standard output."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,17 @@ def show_state(found: Mapping[str, Any]) -> None:
     """What is published, a line each."""
     for name, value in found.items():
         _OUT.print(f"[bold]{name}[/]: {escape(str(value))}")
+
+
+def show_models(found: Sequence[Mapping[str, Any]]) -> None:
+    """Trained models, a row a version."""
+    table = Table(title="Models", title_justify="left")
+    for name in ("model", "version", "day", "aliases", "sha256"):
+        table.add_column(name)
+    for one in found:
+        aliases = ", ".join([*one["aliases"], *(["rolled back"] if one["is_rolled_back"] else [])])
+        table.add_row(one["model"], one["version"], one["day"] or "", aliases, one["sha256"][:12])
+    _OUT.print(table)
 
 
 def show_evaluation(result: "EvaluationResult") -> None:
