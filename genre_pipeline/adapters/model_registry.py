@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ FIGURES = "figures"
 SHA256 = "sha256"
 PAST_CHAMPIONS = "past_champions"
 ROLLED_BACK = "rolled_back"
+DAY = "day"
 STEPS = "steps/"
 """Opens the names of metrics by step; those by epoch have plain names."""
 _GUARDS = {
@@ -57,6 +58,8 @@ class ModelVersion:
     """Digest of its bundle, as `save_bundle` returned it."""
     is_rolled_back: bool = False
     """Whether it was champion and was sent away: it never becomes champion again."""
+    day: str | None = None
+    """The day whose data it was trained on, where its training said so in the tag `day`."""
 
 
 class ModelRegistry:
@@ -96,11 +99,31 @@ class ModelRegistry:
                 self._log_curve(run_id, steps, "step", STEPS)
             for figure, path in (figures or {}).items():
                 self._client().log_artifact(run_id, str(path), f"{FIGURES}/{figure}")
-            version = self._register(name, experiment, run_id, bundle, sha256, kind)
+            version = self._register(name, experiment, run_id, bundle, kind, {SHA256: sha256, **_day_of(tags)})
             status = "FINISHED"
         finally:
             self._client().set_terminated(run_id, status=status)
-        return ModelVersion(run_id, version, sha256)
+        return self._version(name, version)
+
+    def log_evaluation(
+        self, name: str, *, run_name: str, metrics: Mapping[str, float], files: Sequence[Path], tags: Mapping[str, str]
+    ) -> str:
+        """Record numbers and files as a run of the experiment `name`, beside the trainings; no model is made.
+
+        Metric names may hold letters, digits, spaces and `_-./:`. Returns the run's id.
+        """
+        client, experiment = self._client(), self._experiment(name)
+        run_id = str(client.create_run(experiment, run_name=run_name, tags=dict(tags)).info.run_id)
+        status = "FAILED"
+        try:
+            row = pl.DataFrame({"step": [0], **{metric: [value] for metric, value in metrics.items()}})
+            self._log_curve(run_id, row, "step", "")
+            for path in files:
+                client.log_artifact(run_id, str(path))
+            status = "FINISHED"
+        finally:
+            client.set_terminated(run_id, status=status)
+        return run_id
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point `alias` ("champion", "challenger") at a version; a new champion remembers those it came after."""
@@ -205,7 +228,7 @@ class ModelRegistry:
         for start in range(0, len(metrics), 1000):
             self._client().log_batch(run_id, metrics=metrics[start : start + 1000])
 
-    def _register(self, name: str, experiment: str, run_id: str, bundle: Path, sha256: str, kind: str) -> str:
+    def _register(self, name: str, experiment: str, run_id: str, bundle: Path, kind: str, tags: dict[str, str]) -> str:
         client = self._client()
         logged = client.create_logged_model(experiment, name=name, source_run_id=run_id, model_type=kind)
         client.log_model_artifacts(logged.model_id, str(bundle))
@@ -215,7 +238,7 @@ class ModelRegistry:
         # The place itself, not `models:/…`: that is resolved against the process-wide tracking database.
         card = bundle / MODEL_CARD
         made = client.create_model_version(
-            name, place, run_id=run_id, tags={SHA256: sha256},
+            name, place, run_id=run_id, tags=tags,
             description=card.read_text(encoding="utf-8")[:_DESCRIPTION_LIMIT] if card.is_file() else None,
         )  # fmt: skip
         return str(made.version)
@@ -274,7 +297,17 @@ def redacted(uri: str) -> str:
 
 
 def _as_version(found: RegisteredVersion) -> ModelVersion:
-    return ModelVersion(str(found.run_id), str(found.version), found.tags.get(SHA256, ""), ROLLED_BACK in found.tags)
+    return ModelVersion(
+        str(found.run_id),
+        str(found.version),
+        found.tags.get(SHA256, ""),
+        ROLLED_BACK in found.tags,
+        found.tags.get(DAY),
+    )
+
+
+def _day_of(tags: Mapping[str, str] | None) -> dict[str, str]:
+    return {} if tags is None or DAY not in tags else {DAY: tags[DAY]}
 
 
 def _checked(name: str) -> str:
