@@ -93,6 +93,10 @@ class HttpLanguageModel(LanguageModel):
 
     def stream(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Reply | CallFailed]]:
         """Positions and answers as they come; a prompt is drawn when one of `concurrency` places is free."""
+        from stamina.instrumentation import set_on_retry_hooks
+
+        # stamina would tell of every retry on standard output, which belongs to a command's results.
+        set_on_retry_hooks([])
         drawn = enumerate(prompts)
         with _running_loop() as loop, _client(self._endpoint, self._config.concurrency, loop) as client:
             pending: dict[Future[Reply | CallFailed], int] = {}
@@ -109,16 +113,10 @@ class HttpLanguageModel(LanguageModel):
                     future.cancel()
 
     async def _call(self, client: "httpx.AsyncClient", prompt: Prompt) -> Reply | CallFailed:
-        import stamina
-
         started, attempts = time.monotonic(), 0
         most = most_tokens(prompt)
-        waits = {"wait_initial": self._config.retry_wait_s, "wait_max": self._config.retry_wait_max_s}
-        again = stamina.retry_context(
-            self._is_worth_again, self._config.attempts, None, wait_jitter=self._config.retry_wait_s, **waits
-        )
         try:
-            async for attempt in again:
+            async for attempt in self._attempts():
                 with attempt:
                     await self._turn(sum(most))
                     attempts += 1
@@ -131,6 +129,14 @@ class HttpLanguageModel(LanguageModel):
         read = most[0] if answer.input_tokens is None else answer.input_tokens
         written = most[1] if answer.output_tokens is None else answer.output_tokens
         return Reply(answer.text, read, written, time.monotonic() - started, self._cost(read, written), attempts)
+
+    def _attempts(self) -> Any:
+        """stamina's attempts at one question."""
+        import stamina
+
+        first = self._config.retry_wait_s
+        waits = {"wait_initial": first, "wait_jitter": first, "wait_max": self._config.retry_wait_max_s}
+        return stamina.retry_context(self._is_worth_again, self._config.attempts, None, **waits)
 
     async def _turn(self, tokens: int) -> None:
         """Wait until this question may be sent."""

