@@ -175,18 +175,61 @@ def recommend(
 @app.command(epilog="Example: `genre serve`, then open http://127.0.0.1:8000")
 def serve(config: ConfigOption = None) -> None:
     """The real-time service and its page. Host and port: `serving.host`, `serving.port`, or GENRE_SERVING__PORT."""
-    from genre_pipeline.serving.wiring import build_service
+    from genre_pipeline.serving.wiring import build_access, build_service
     from genre_pipeline.serving.wiring import serve as listen
 
     project = _project(config)
+    settings, serving, source = project.config, project.config.serving, project.config.source
+    access = build_access(project.tables, serving)
     service = build_service(
-        project.tables, project.features, project.partitions, project.config.serving,
-        histories=project.config.features.histories,
+        project.tables, project.features, project.partitions, serving,
+        features_config=settings.features, rules=settings.rules, seed=settings.seed,
     )  # fmt: skip
-    serving = project.config.serving
-    source = project.config.source
     console.say(f"http://{serving.host}:{serving.port}  (page at /, API described at /openapi.json; Ctrl-C stops)")
-    listen(service, media_root=Path(source.path) if source is not None and source.path else None)
+    listen(service, access, media_root=Path(source.path) if source is not None and source.path else None)
+
+
+keys_app = typer.Typer(no_args_is_help=True, help="Keys of the service: who may read, write, administer.")
+app.add_typer(keys_app, name="keys")
+
+
+@keys_app.command("create", epilog="Example: `genre keys create shop --scope read --scope write`")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[str], typer.Option(help="read, write, admin; may be given again.")],
+    requests_per_second: Annotated[
+        float | None, typer.Option(help="The key's own limit; `serving.requests_per_second` otherwise.")
+    ] = None,
+    config: ConfigOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
+    key, whole = _project(config).tables.create_key(name, scope, requests_per_second=requests_per_second)
+    if json_:
+        _print_json({"key_id": key.key_id, "key": whole, "scopes": key.scopes})
+    else:
+        console.say(f"{key.key_id}, for {key.name}: {', '.join(key.scopes)}. Keep it now; it cannot be shown again.")
+        sys.stdout.write(whole + "\n")
+
+
+@keys_app.command("list", epilog="Example: `genre keys list --json`")
+def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Every key there ever was, without its secret."""
+    keys = _project(config).tables.issued_keys()
+    shown = [{name: value for name, value in vars(key).items() if name != "sha256"} for key in keys]
+    if json_:
+        _print_json({"keys": shown})
+    else:
+        console.show_keys(keys)
+
+
+@keys_app.command("revoke", epilog="Example: `genre keys revoke 5f0c9a3b2d11`")
+def keys_revoke(
+    key_id: Annotated[str, typer.Argument(help="As `genre keys list` shows it.")], config: ConfigOption = None
+) -> None:
+    """Revoke a key for good; a running service knows within seconds."""
+    key = _project(config).tables.revoke_key(key_id)
+    console.say(f"{key.key_id}, for {key.name}, is revoked since {key.revoked_at:%Y-%m-%d %H:%M} UTC.")
 
 
 @app.command(epilog="Example: `genre status --json`")

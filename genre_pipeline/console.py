@@ -15,6 +15,7 @@ from rich.table import Table
 from genre_pipeline.contracts.errors import GenreError
 
 if TYPE_CHECKING:
+    from genre_pipeline.adapters.table_records import ApiKey
     from genre_pipeline.evaluation.result import EvaluationResult
     from genre_pipeline.project import Project
 
@@ -61,6 +62,19 @@ def show_state(found: Mapping[str, Any]) -> None:
     """What is published, a line each."""
     for name, value in found.items():
         _OUT.print(f"[bold]{name}[/]: {escape(str(value))}")
+
+
+def show_keys(keys: "list[ApiKey]") -> None:
+    """The keys of the service, without their secrets."""
+    table = Table(title="Keys of the service", title_justify="left")
+    for name in ("key", "name", "scopes", "requests/s", "made", "revoked"):
+        table.add_column(name)
+    for key in keys:
+        rate = "" if key.requests_per_second is None else f"{key.requests_per_second:g}"
+        revoked = "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M}"
+        made = f"{key.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(key.key_id, escape(key.name), ", ".join(key.scopes), rate, made, revoked)
+    _OUT.print(table)
 
 
 def show_models(found: Sequence[Mapping[str, Any]]) -> None:

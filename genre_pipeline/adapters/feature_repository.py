@@ -168,6 +168,13 @@ class FeatureRepository:
             columns[prefix + EVENT_TIMESTAMP] = to_times([time for time, _ in found])
         return pl.DataFrame(pa.RecordBatch.from_pydict(columns))  # a table would be handed to the thread pool
 
+    def delete(self, served: ServedView, entity_id: str) -> bool:
+        """Delete an entity of a view from the online store; whether it was there."""
+        (key,) = entity_keys(served.join_key, pl.Series(served.join_key, [entity_id], dtype=pl.String))
+        with _named():
+            found: bool = self._provider.online_store.delete(self._store.config, served.view, key)
+        return found
+
     def distinct_rows(self, name: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The distinct entities and times of rows that features are to be joined to, checked."""
         keys = [*dict.fromkeys(part.join_key for part in self.served(name)), EVENT_TIMESTAMP]

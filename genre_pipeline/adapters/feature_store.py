@@ -131,6 +131,11 @@ class FeatureStore:
             )
         return repository.read(chosen, pl.Series(key, list(entity_ids), dtype=pl.String), prefixed=of_service)
 
+    def delete_online(self, views: Sequence[str], entity_id: str) -> int:
+        """Delete an entity from the online rows of views; how many of them had it."""
+        repository = self._opened()
+        return sum(repository.delete(repository.view(view), entity_id) for view in views)
+
     def historical(self, entity_frame: pl.DataFrame, name: str) -> pl.DataFrame:
         """The features of a view or service as they were known at each row's `event_timestamp`.
 

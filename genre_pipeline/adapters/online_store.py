@@ -69,6 +69,8 @@ _SQLITE_SELECT = """
 SELECT entity_key, feature_name, value, event_us FROM "{table}"
 WHERE entity_key IN ({keys}) AND feature_name IN ({features})
 """
+_SQLITE_DELETE = 'DELETE FROM "{table}" WHERE entity_key = ?'
+_POSTGRES_DELETE = "DELETE FROM {table} WHERE entity_key = %b"
 _POSTGRES_UPSERT = """
 INSERT INTO {table} AS kept (entity_key, feature_name, value, event_ts)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::bytea[], %b::timestamptz[])
@@ -148,6 +150,13 @@ class GuardedSqliteOnlineStore(SqliteOnlineStore):  # type: ignore[misc]
                 found += connection.execute(query, [*some, *names]).fetchall()
         return _collected(keys, ((key, name, value, _EPOCH + _MICROSECOND * at) for key, name, value, at in found))
 
+    def delete(self, config: RepoConfig, table: FeatureView, key: EntityKey) -> bool:
+        """Delete an entity of a view; whether it was there. What is deleted is overwritten."""
+        with _named(config, table), self._get_conn(config) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            query = _SQLITE_DELETE.format(table=_table(config, table))
+            return connection.execute(query, [_serialised(config, key)]).rowcount > 0
+
     def update(
         self,
         config: RepoConfig,
@@ -212,6 +221,12 @@ class GuardedPostgresOnlineStore(PostgreSQLOnlineStore):  # type: ignore[misc]
                 connection.execute(query, [list(column) for column in zip(*rows, strict=True)])
         if progress is not None:
             progress(len(data))
+
+    def delete(self, config: RepoConfig, table: FeatureView, key: EntityKey) -> bool:
+        """Delete an entity of a view; whether it was there."""
+        query = sql.SQL(_POSTGRES_DELETE).format(table=sql.Identifier(_table(config, table)))
+        with self._get_conn(config) as connection, connection.transaction():
+            return connection.execute(query, [_serialised(config, key)]).rowcount > 0
 
     def disconnect(self) -> None:
         """Close the pool; the next read or write opens another."""

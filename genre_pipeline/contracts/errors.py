@@ -83,3 +83,7 @@ class UnknownItemError(GenreError):
 
 class TablesError(GenreError):
     """The database of the published tables does not answer, is locked, or has not been migrated."""
+
+
+class AccessError(GenreError):
+    """A request has no key, a key that is not valid, or one that does not allow what was asked."""

@@ -77,6 +77,39 @@ def similar_items_table(item_ids: pl.Series, indices: np.ndarray, scores: np.nda
     return SimilarItems.validate(table)
 
 
+class NearestSearch:
+    """Nearest candidates of any vectors, asked for one answer at a time: exact, or through an index where there are
+    many. Built once for a catalogue, then only read.
+    """
+
+    def __init__(self, vectors: np.ndarray, is_candidate: np.ndarray, config: NearestConfig | None = None) -> None:
+        config = config or NearestConfig()
+        columns = np.flatnonzero(is_candidate & vectors.any(axis=1)) if vectors.shape[1] else np.empty(0, np.int64)
+        self._vectors = vectors
+        self._index = None if len(columns) < config.exact_below else _Index(vectors, columns, config.refine)
+
+    def nearest(self, queries: np.ndarray, allowed: np.ndarray, k: int) -> np.ndarray:
+        """int64: positions of the `k` items, among `allowed` (bool [items]), with the largest cosine to any query.
+
+        `queries` is float32 [q, width], rows of length 1. Items no nearer than a right angle are left out; through an
+        index, items that are not allowed may take the places of others.
+        """
+        if k == 0 or not self._vectors.shape[1]:
+            return np.empty(0, dtype=np.int64)
+        if self._index is not None:
+            best, where = self._index.search(queries, k)
+            found, best_of = where.ravel(), best.ravel()
+            at = found[(found >= 0) & (best_of > 0)]
+            at = np.unique(at[allowed[at]])
+            cosine = (self._vectors[at] @ queries.T).max(axis=1, initial=-np.inf)
+        else:
+            every = self._vectors @ queries.T  # [items, q]
+            cosine = every.max(axis=1) if every.shape[1] > 1 else every[:, 0]
+            at = np.flatnonzero(allowed & (cosine > 0))
+            cosine = cosine[at]
+        return at if len(at) <= k else at[np.argpartition(-cosine, k - 1)[:k]]
+
+
 class _Exact:
     """Every score of a block, in a buffer that is used again."""
 
@@ -122,6 +155,13 @@ class _Index:
         faiss.omp_set_num_threads(threads)
         self._index.add(targets)
         self._column_of = _places(len(vectors), columns)
+        self._columns = columns
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of any vectors: (cosines [q, k], item positions [q, k], -1 where there are not so many)."""
+        widened = np.pad(queries, ((0, 0), (0, self._vectors.shape[1] - queries.shape[1])))
+        best, where = self._index.search(np.ascontiguousarray(widened, dtype=np.float32), min(k, len(self._columns)))
+        return best, np.where(where < 0, -1, self._columns[where])
 
     def nearest(self, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As `_Exact.nearest`; scores are exact, and a neighbour may be missed."""

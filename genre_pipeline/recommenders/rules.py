@@ -8,13 +8,14 @@ are the recommenders', and who gets which variant, which is `variants`'.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from genre_pipeline.contracts.columns import AVAILABLE, CATEGORIES, ITEM_ID, PRICE, PUBLISHED_AT
+from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, PRICE, PUBLISHED_AT
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 
@@ -28,7 +29,7 @@ class FiltersConfig(Settings):
     """Which items may be listed at all, by columns that the items table carries."""
 
     available_only: bool = True
-    """Only items that are `available`. Off lists also what is sold out."""
+    """Only items that are `available`; off lists also what is sold out. A caller of the service may ask otherwise."""
     categories: tuple[str, ...] = ()
     """Only items with at least one of these categories; empty: all."""
     without_categories: tuple[str, ...] = ()
@@ -186,7 +187,7 @@ class ItemRules:
 
     rules: ListRules
     is_allowed: np.ndarray
-    """bool [items]: no filter and no ban forbids it. Whether it exists yet is not asked here."""
+    """bool [items]: no filter and no ban forbids it. Whether it is there yet, or still, is the caller's to ask."""
     boost: np.ndarray
     """float32 [items]: what freshness adds to a score."""
     categories: np.ndarray
@@ -198,7 +199,7 @@ class ItemRules:
     vectors: np.ndarray
     """float32 [items, width], rows of length 1 or all zero. Width 0 where nothing looks at them."""
 
-    @property
+    @cached_property
     def changes_nothing(self) -> bool:
         """Whether only `is_allowed` is left to keep: a list by score is the list."""
         return self.rules.model_copy(update={"filters": FiltersConfig(), "banned": ()}) == ListRules(
@@ -212,7 +213,7 @@ def compile_rules(
     """`rules` for the catalogue `item_ids` (String, sorted), whose rows `items` (schema `Items` and more) describe.
 
     `as_of` is when lists are made, None where the data has no clock: then nothing is fresh.
-    `vectors` is float32 [items, width]. An item without a row is available, and has no category, price or anything.
+    `vectors` is float32 [items, width]. An item without a row has no category, price or anything.
     Raises `ConfigError` where a rule names a column that the items do not have, or compares vectors of width 0.
     """
     rows = item_ids.to_frame(ITEM_ID).join(items, on=ITEM_ID, how="left", maintain_order="left")
@@ -250,6 +251,12 @@ def category_codes(categories: pl.Series) -> np.ndarray:
     return codes
 
 
+def category_numbers(categories: pl.Series) -> dict[str, int]:
+    """Each distinct value of a column of lists to its number in `category_codes`."""
+    names = categories.explode().drop_nulls().unique().sort()
+    return {name: number for number, name in enumerate(names.to_list())}
+
+
 def _merged(own: ListRules, other: ListRules) -> ListRules:
     values: Mapping[str, object] = {name: getattr(other, name) for name in other.model_fields_set}
     return ListRules(**{**{name: getattr(own, name) for name in ListRules.model_fields}, **values})
@@ -274,8 +281,6 @@ def _require_columns(rules: ListRules, items: pl.DataFrame) -> None:
 def _allowed(rules: ListRules, schema: pl.Schema) -> pl.Expr:
     filters, unknown = rules.filters, rules.filters.keep_unknown
     conditions = [~pl.col(ITEM_ID).is_in(list(rules.banned))]
-    if filters.available_only:
-        conditions.append(pl.col(AVAILABLE).fill_null(True))
     if filters.categories:
         conditions.append(_has_any(pl.col(CATEGORIES), filters.categories).fill_null(False))
     if filters.without_categories:

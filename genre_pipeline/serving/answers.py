@@ -1,11 +1,11 @@
 """What goes over the wire: requests and answers, each with an example for the OpenAPI page."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Strategy = Literal["real-time", "published", "popular"]
+from genre_pipeline.serving.ladder import Strategy
 
 
 class ErrorAnswer(BaseModel):
@@ -22,6 +22,7 @@ class Part(BaseModel):
     published: float = 0.0
     vector: float = 0.0
     popularity: float = 0.0
+    freshness: float = 0.0
 
 
 class RecommendedItem(BaseModel):
@@ -36,11 +37,17 @@ class RecommendedItem(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Which published run an answer rests on, and how old it is."""
+    """Which published run an answer rests on, how old it is, and how the answer was made."""
 
     run_id: str = Field(examples=["1998-04-22-3f1c"])
+    model_version: str = Field(
+        description="The model that made the run's lists.", examples=["sequence_model 1998-04-22 5f0c9a"]
+    )
+    surface: str = Field(description="The place whose publication this is.", examples=["default"])
     as_of: datetime = Field(examples=["1998-04-23T00:00:00Z"])
     age_seconds: float = Field(description="Seconds since `as_of` by the server's clock.", examples=[21600.0])
+    strategy: Strategy = Field(description="What was used in the end.", examples=["real-time"])
+    variant: str = Field(description="The arm of an experiment; `default` where there is none.", examples=["default"])
     degraded: list[str] = Field(description="Why this is not the best answer; empty when it is.", examples=[[]])
 
 
@@ -48,23 +55,100 @@ class RecommendationsAnswer(Provenance):
     """A user's list, scored now where fresh features allow it."""
 
     user_id: str = Field(examples=["196"])
-    strategy: Strategy = Field(examples=["real-time"])
     recommendations: list[RecommendedItem]
 
 
-class ListedItem(BaseModel):
-    """One item of a list that is the same for everybody."""
+class SessionAnswer(Provenance):
+    """The list of a session that nobody is known to stand behind."""
 
-    item_id: str = Field(examples=["172"])
-    title: str = Field(examples=["Empire Strikes Back, The (1980)"])
-    rank: int = Field(ge=1, examples=[1])
-    score: float = Field(examples=[0.91])
+    unknown_items: list[str] = Field(
+        description="Items of the session that the catalogue does not have.", examples=[[]]
+    )
+    recommendations: list[RecommendedItem]
 
 
 class ItemsAnswer(Provenance):
     """Similar or popular items."""
 
-    items: list[ListedItem]
+    items: list[RecommendedItem]
+
+
+class ScoredItem(BaseModel):
+    """How well one candidate fits."""
+
+    item_id: str = Field(examples=["50"])
+    score: float = Field(examples=[0.83])
+    is_new: bool = Field(description="Given with its texts, and encoded for this answer.", examples=[False])
+    reasons: list[str] = Field(examples=[["close to what you have been looking at"]])
+    parts: Part
+
+
+class ScoreAnswer(Provenance):
+    """Candidates by score, best first. What may be shown is not asked: no rule and no past holds an item back."""
+
+    user_id: str | None = Field(examples=["196"])
+    scores: list[ScoredItem]
+    unscored: list[str] = Field(description="Candidates that could not be scored; `degraded` says why.", examples=[[]])
+
+
+class ForgottenAnswer(BaseModel):
+    """What was deleted of a user."""
+
+    deleted: dict[str, int] = Field(
+        description="Rows by table, online rows as `online_features`.",
+        examples=[{"recommendations": 2, "events": 14, "llm_calls": 0, "online_features": 3}],
+    )
+    remains: list[str] = Field(
+        description="Where traces stay until they are rewritten.", examples=[["partitions: data of past days"]]
+    )
+
+
+ItemId = Annotated[str, Field(examples=["50"])]
+
+
+class SessionEvent(BaseModel):
+    """Something done in a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item_id: ItemId
+    event: str = Field(default="view", min_length=1, max_length=64, examples=["view"])
+
+
+class SessionRequest(BaseModel):
+    """What happened in a session, and what list is wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[SessionEvent] = Field(description="Oldest first.", examples=[[{"item_id": "50", "event": "view"}]])
+    k: int | None = Field(default=None, ge=1, examples=[10])
+    categories: list[str] = Field(default=[], examples=[["Comedy"]])
+    exclude: list[str] = Field(default=[], examples=[["172"]])
+    available_only: bool | None = Field(default=None, description="Left out: as the rules say.")
+    surface: str | None = Field(default=None, examples=["default"])
+
+
+class NewItem(BaseModel):
+    """An item that no night has seen, with the columns that its text is made of."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str | float | bool | list[str] | None] = Field(init=False)
+
+    item_id: ItemId
+    title: str | None = Field(default=None, max_length=2000, examples=["The Matrix (1999)"])
+    description: str | None = Field(default=None, max_length=20_000, examples=[None])
+    categories: list[str] = Field(default=[], examples=[["Action", "Sci-Fi"]])
+
+
+class ScoreRequest(BaseModel):
+    """Candidates to score for somebody."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: str | None = Field(default=None, description="Left out: for nobody in particular.", examples=["196"])
+    item_ids: list[ItemId] = Field(default=[], description="Candidates of the catalogue.", examples=[["50", "172"]])
+    items: list[NewItem] = Field(default=[], description="Candidates that are new.")
+    surface: str | None = Field(default=None, examples=["default"])
 
 
 class Event(BaseModel):

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
-from genre_pipeline.adapters.table_records import ItemList, UserRecommendations
+from genre_pipeline.adapters.table_records import ApiKey, ItemList, RunRecord, UserRecommendations
 
 Clock = Callable[[], datetime]
 """Now, in UTC. The only source of time in this room."""
@@ -38,19 +39,23 @@ class Publication(Protocol):
 class TablesDoor(Protocol):
     """The published tables and the event log."""
 
-    def current(self) -> Publication | None:
-        """The live run, or None where nothing was ever published."""
+    def current(self, surface: str = ..., /) -> Publication | None:
+        """The live run of a surface, or None where nothing was ever published there."""
         ...
 
-    def recommendations_for(self, user_id: str, k: int, /) -> UserRecommendations | None:
+    def run(self, run_id: str, /) -> RunRecord | None:
+        """What was recorded of a run."""
+        ...
+
+    def recommendations_for(self, user_id: str, k: int, /, *, surface: str) -> UserRecommendations | None:
         """A user's published list by rank, at most k rows; None or no rows for a user without one."""
         ...
 
-    def similar_to(self, item_id: str, k: int, /) -> ItemList | None:
+    def similar_to(self, item_id: str, k: int, /, *, surface: str) -> ItemList | None:
         """An item's published neighbours by rank, at most k rows; None or no rows for an item without any."""
         ...
 
-    def popular(self, category: str, k: int, /) -> ItemList | None:
+    def popular(self, category: str, k: int, /, *, surface: str) -> ItemList | None:
         """Published popular items by rank, at most k rows; `category` "" means overall."""
         ...
 
@@ -62,14 +67,41 @@ class TablesDoor(Protocol):
         """user_id, item_id, timestamp, event, value of the logged events with a timestamp at or after `start`."""
         ...
 
+    def delete_user(self, user_id: str, /) -> dict[str, int]:
+        """Delete a user's lists and events; rows deleted by table."""
+        ...
+
+    def issued_keys(self) -> list[ApiKey]:
+        """Every key of the service, revoked ones too."""
+        ...
+
 
 class FeaturesDoor(Protocol):
     """The online store. A feature older than the one stored never replaces it."""
 
-    def online(self, view: str, entity_ids: Sequence[str], /) -> pl.DataFrame:
-        """One view's rows in its offline schema, one an entity in the order asked; an unknown one has null values."""
+    def online(self, name: str, entity_ids: Sequence[str], /) -> pl.DataFrame:
+        """Rows of a view, or of the views of a service with `<view>__` before their names, one an entity in the order
+        asked; an unknown one has null values.
+        """
         ...
 
     def write_online(self, view: str, frame: pl.DataFrame, /) -> int:
         """Write rows of one view, where they are not older than what is there; how many were given."""
+        ...
+
+    def delete_online(self, views: Sequence[str], entity_id: str, /) -> int:
+        """Delete an entity from views; how many of them had it."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Encodes texts as the night does."""
+
+    @property
+    def model(self) -> str:
+        """The encoder's identity, as vectors bear it."""
+        ...
+
+    def encode(self, texts: Sequence[str], /) -> np.ndarray:
+        """float32 [texts, width]."""
         ...

@@ -4,17 +4,21 @@ Also what users have had since that run: a history keeps the latest items only, 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
+from genre_pipeline.adapters.table_records import DEFAULT_SURFACE
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError
 from genre_pipeline.serving.doors import Clock, Publication, TablesDoor
 from genre_pipeline.serving.published import PublishedRun, needs_reload
 
 _log = logging.getLogger(__name__)
+_COUNT_EVERY = timedelta(seconds=1)
 _LOG_DAYS = 7
 """How far back, at most, the event log is read when a run is taken up."""
 
@@ -23,8 +27,14 @@ class HeldRun:
     """One run at a time. `look` may run in a thread beside the readers: a run is swapped by one assignment."""
 
     def __init__(
-        self, tables: TablesDoor, load_run: Callable[[Publication], PublishedRun], clock: Clock, every: timedelta
+        self,
+        tables: TablesDoor,
+        load_run: Callable[[Publication], PublishedRun],
+        clock: Clock,
+        every: timedelta,
+        surface: str = DEFAULT_SURFACE,
     ) -> None:
+        self.surface = surface
         self._tables = tables
         self._load_run = load_run
         self._clock = clock
@@ -33,6 +43,8 @@ class HeldRun:
         self._looked_at: datetime | None = None
         self._since: dict[str, set[str]] = {}
         self._arriving: dict[str, set[str]] = {}
+        self._uncounted: Counter[str] = Counter()
+        self._counted_at: datetime | None = None
         self.problem: GenreError | None = None
         """Why the run that the pointer names is not the one held."""
 
@@ -63,7 +75,7 @@ class HeldRun:
         """
         self._looked_at = self._clock()
         try:
-            live = self._tables.current()
+            live = self._tables.current(self.surface)
             if live is None or not needs_reload(self._run, live):
                 self.problem = None
                 return False
@@ -75,7 +87,8 @@ class HeldRun:
         return True
 
     def note(self, events: pl.DataFrame) -> None:
-        """Remember what users just had."""
+        """Remember what users just had; what is popular follows within seconds."""
+        self._uncounted.update(events[ITEM_ID].to_list())
         for user_id, items in _items_by_user(events).items():
             self._since.setdefault(user_id, set()).update(items)
             self._arriving.setdefault(user_id, set()).update(items)
@@ -84,16 +97,45 @@ class HeldRun:
         """Items the user has had since the run, sorted."""
         return sorted(self._since.get(user_id, ()))
 
+    def count(self) -> None:
+        """Let what was noted move the items' popularity, once a second at most."""
+        now = self._clock()
+        is_due = self._counted_at is None or now - self._counted_at >= _COUNT_EVERY
+        if not self._uncounted or self._run is None or not is_due:
+            return
+        noted, self._uncounted, self._counted_at = self._uncounted, Counter(), now
+        self._run = _counted(self._run, noted)
+
+    def forget(self, user_id: str) -> None:
+        """Hold nothing of a user any more."""
+        self._since.pop(user_id, None)
+        self._arriving.pop(user_id, None)
+        if self._run is not None:
+            rows = {user: row for user, row in self._run.seen.rows.items() if user != user_id}
+            self._run = replace(self._run, seen=replace(self._run.seen, rows=rows))
+
     def _take(self, live: Publication) -> None:
         # What is noted from here on may or may not be in the log when it is read: both are joined after.
         self._arriving = {}
         run = self._load_run(live)
         start = max(run.as_of, self._clock() - timedelta(days=_LOG_DAYS))
-        since = _items_by_user(self._tables.events_since(start))
+        events = self._tables.events_since(start)
+        since = _items_by_user(events)
         for user_id, items in self._arriving.items():
             since.setdefault(user_id, set()).update(items)
-        self._since, self._run, self.problem = since, run, None
+        run = _counted(run, Counter(events[ITEM_ID].to_list()))
+        self._since, self._run, self.problem, self._uncounted = since, run, None, Counter()
         _log.info("serving run %s as of %s: %d items", run.run_id, run.as_of.isoformat(), run.n_items)
+
+
+def _counted(run: PublishedRun, items: Counter[str]) -> PublishedRun:
+    """The run with so many more interactions of each item, as new as can be."""
+    known = {item: count for item, count in items.items() if item in run.positions}
+    if not known:
+        return run
+    counts = run.counts.copy()
+    counts[run.positions_of(list(known))] += list(known.values())
+    return run.with_counts(counts)
 
 
 def _items_by_user(events: pl.DataFrame) -> dict[str, set[str]]:

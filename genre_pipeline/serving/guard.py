@@ -1,18 +1,22 @@
-"""What stands before every request, as one plain ASGI layer: host, path and body limits, headers, metrics, access log.
+"""What stands before every request, as one plain ASGI layer: keys, host, path and body limits, a deadline, headers,
+metrics, access log.
 
 Plain ASGI because it runs for each request and must cost microseconds. The access log names the route's template, never
 the path, which holds user ids.
 """
 
+import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from genre_pipeline.contracts.errors import AccessError, RequestError
+from genre_pipeline.serving.access import Access, Refusal
 from genre_pipeline.serving.settings import ServingConfig, is_loopback
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +38,7 @@ SECURITY_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -64,48 +69,64 @@ class Metrics:
 class Guard:
     """The layer. Refuses before the application sees a request; adds headers to whatever is answered."""
 
-    def __init__(self, app: App, config: ServingConfig, metrics: Metrics) -> None:
+    def __init__(self, app: App, config: ServingConfig, metrics: Metrics, access: Access) -> None:
         self._app = app
         self._config = config
         self._metrics = metrics
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, has_started = time.perf_counter(), 500, False
 
         async def send_guarded(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, has_started = message["status"], True
                 _add_headers(message)
             await send(message)
 
         try:
-            await self._serve(scope, receive, send_guarded)
+            async with asyncio.timeout(self._config.deadline_seconds):
+                await self._serve(scope, receive, send_guarded)
+        except TimeoutError:
+            if has_started:
+                raise
+            await _refuse(send_guarded, 503, "The answer took too long", "Try again later.", {"retry-after": "1"})
         finally:
             self._record(scope, status, time.perf_counter() - start)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._is_host_allowed(scope):
-            remedy = "Call the service by its loopback address; a proxy in front sets its own Host header."
-            await _refuse(send, 421, "This host name is not served here", remedy)
-            return
-        if not _is_valid_path(scope):
-            await _refuse(send, 422, "The path is not valid UTF-8", "Percent-encode ids as UTF-8.")
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await _refuse(send, refusal.status, refusal.problem, refusal.remedy, refusal.headers)
             return
         body = await _read_body(receive, self._config.body_limit_bytes) if _may_have_body(scope) else b""
         if body is None:
             limit = self._config.body_limit_bytes
-            await _refuse(send, 413, f"The body is larger than {limit} bytes", "Send fewer events at a time.")
+            problem, close = f"The body is larger than {limit} bytes", {"connection": "close"}
+            await _refuse(send, 413, problem, "Send less in one request.", close)
             return
         await self._app(scope, _replay(body, receive), send)
 
-    def _is_host_allowed(self, scope: Scope) -> bool:
+    def _refusal(self, scope: Scope) -> Refusal | None:
+        headers = dict(scope["headers"])
+        if not self._access.asks_for_keys and not self._is_host_allowed(headers):
+            remedy = "Call the service by its loopback address; a proxy in front sets its own Host header."
+            return Refusal(421, "This host name is not served here", remedy, {})
+        if scope["method"] not in _SAFE_METHODS and not _is_same_origin(headers):
+            return Refusal(403, "Pages of other origins may not write here", "Call from your own server.", {})
+        if not _is_valid_path(scope):
+            return Refusal(422, "The path is not valid UTF-8", "Percent-encode ids as UTF-8.", {})
+        query = scope.get("query_string", b"").decode("latin-1")
+        return self._access.refusal(scope["method"], scope["path"], query, headers)
+
+    def _is_host_allowed(self, headers: Mapping[bytes, bytes]) -> bool:
         # Without keys a page on another site could otherwise reach this port through a name that resolves to loopback.
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+        host = headers.get(b"host", b"").decode("latin-1")
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
         return is_loopback(name) or name == self._config.host
 
@@ -172,10 +193,16 @@ def _add_headers(message: Message) -> None:
     message["headers"] = headers
 
 
-async def _refuse(send: Send, status: int, problem: str, remedy: str) -> None:
-    body = error_body("RequestError", problem, remedy)
+async def _refuse(send: Send, status: int, problem: str, remedy: str, more: Mapping[str, str] | None = None) -> None:
+    error = AccessError.__name__ if status in (401, 403, 429) else RequestError.__name__
+    body = error_body(error, problem, remedy)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 413:
-        headers.append((b"connection", b"close"))
+    headers += [(name.encode(), value.encode()) for name, value in (more or {}).items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _is_same_origin(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser's page that writes is one of ours; callers that are no browsers send no Origin."""
+    origin = headers.get(b"origin")
+    return origin is None or origin.partition(b"://")[2] == headers.get(b"host", b"")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -10,6 +11,7 @@ from genre_pipeline.contracts.columns import EVENT, ITEM_ID, TIMESTAMP, USER_ID,
 from genre_pipeline.contracts.errors import RequestError
 from genre_pipeline.contracts.tables import EARLIEST_YEAR, LATEST_YEAR, TIME
 from genre_pipeline.serving.answers import Event
+from genre_pipeline.serving.ladder import Ask, Strategy
 from genre_pipeline.serving.settings import ServingConfig
 
 EVENT_ID = "event_id"
@@ -48,6 +50,41 @@ def checked_k(k: int | None, config: ServingConfig) -> int:
     if not 1 <= k <= config.k_max:
         raise RequestError("k is out of range", remedy=f"Ask for 1 to {config.k_max} items.", culprits=[k])
     return k
+
+
+def checked_ids(name: str, values: Sequence[str], config: ServingConfig) -> tuple[str, ...]:
+    """Ids or names of one request, each once, in their order. Raises RequestError, also where there are too many."""
+    if len(values) > config.ids_max:
+        raise RequestError(f"{name} names {len(values)}", remedy=f"Name at most {config.ids_max} in one request.")
+    return tuple(dict.fromkeys(checked_id(name, value, config.id_limit_bytes) for value in values))
+
+
+def checked_surface(surface: str | None, config: ServingConfig) -> str:
+    """A surface that is served; the first where none is asked for. Raises RequestError."""
+    if surface is None:
+        return config.surfaces[0]
+    if surface not in config.surfaces:
+        raise RequestError("This surface is not served", remedy=f"Served are: {', '.join(config.surfaces)}.")
+    return surface
+
+
+def checked_ask(
+    config: ServingConfig,
+    *,
+    k: int | None = None,
+    strategy: Strategy = "real-time",
+    categories: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    available_only: bool | None = None,
+) -> Ask:
+    """What is wanted of a list. Raises RequestError for what breaks a limit."""
+    return Ask(
+        k=checked_k(k, config),
+        strategy=strategy,
+        categories=checked_ids("categories", categories, config),
+        exclude=checked_ids("exclude", exclude, config),
+        available_only=available_only,
+    )
 
 
 def checked_events(events: list[Event], now: datetime, config: ServingConfig) -> pl.DataFrame:

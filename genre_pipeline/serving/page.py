@@ -75,7 +75,7 @@ def _view(service: RecommendationService, media: MediaFiles, user: str, k: str) 
         answer = service.recommend(user, _number(k))
     except (RequestError, NotPublishedError) as error:
         return (422 if isinstance(error, RequestError) else 503), view | {"problem": error}
-    history = service.history(user)
+    history = service.recorder.history(user)
     cards = _cards(service.held.run, media, answer)
     past = [] if history is None else _past(service, media, history.head(service.config.page_history).to_dicts())
     return 200, view | {"answer": answer, "cards": cards, "history": past, "history_is_down": history is None}

@@ -6,7 +6,7 @@ for each distinct pair of user and item.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -16,6 +16,7 @@ from genre_pipeline.adapters.partitions import SINGLE, PartitionStore
 from genre_pipeline.contracts.columns import (
     AUDIO,
     AVAILABLE,
+    CATEGORIES,
     IMAGE,
     ITEM_ID,
     ITEM_INDEX,
@@ -26,6 +27,8 @@ from genre_pipeline.contracts.columns import (
 )
 from genre_pipeline.contracts.errors import CorruptPartitionError, MissingPartitionError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, ITEM_TEXT_VECTORS, ITEMS, USER_VECTORS
+from genre_pipeline.features.nearest import NearestConfig, NearestSearch
+from genre_pipeline.recommenders.rules import ItemRules, RulesConfig, category_codes, category_numbers, compile_rules
 from genre_pipeline.serving.doors import Publication
 
 
@@ -75,8 +78,22 @@ class PublishedRun:
     popularity: np.ndarray
     """float32 [items] in [0, 1]: log(1 + decayed count) over its maximum."""
     popular_order: np.ndarray
-    """int64: candidates, most popular first."""
+    """int64: items that exist, most popular first."""
     seen: SeenItems
+    counts: np.ndarray
+    """float64 [items]: decayed counts, which popularity is made of."""
+    exists: np.ndarray
+    """bool [items]: published by `as_of`, available or not."""
+    categories: np.ndarray
+    """int32 [items, c]: numbers of an item's categories, filled up with -1."""
+    category_numbers: Mapping[str, int]
+    """Category to its number."""
+    rules: Mapping[str, ItemRules]
+    """Variant to its rules, compiled for this catalogue."""
+    search: NearestSearch
+    """Nearest items of any vector."""
+    model_version: str
+    """The model that made the published lists, as the run's record names it."""
 
     @property
     def n_items(self) -> int:
@@ -87,20 +104,42 @@ class PublishedRun:
         """int64: positions of those of `item_ids` that the catalogue has, in their order."""
         return np.array([self.positions[item] for item in item_ids if item in self.positions], dtype=np.int64)
 
+    def in_categories(self, names: Sequence[str]) -> np.ndarray:
+        """bool [items]: items with at least one of these categories."""
+        wanted = [self.category_numbers[name] for name in names if name in self.category_numbers]
+        return np.asarray(np.isin(self.categories, wanted).any(axis=1))
 
-def load_published_run(publication: Publication, partitions: PartitionStore) -> PublishedRun:
-    """Read a run's partitions, checksums verified.
+    def with_counts(self, counts: np.ndarray) -> "PublishedRun":
+        """The same run with other counts, float64 [items], and the popularity that follows from them."""
+        popularity = popularity_of(counts)
+        return replace(
+            self, counts=counts, popularity=popularity, popular_order=_popular_order(popularity, self.exists)
+        )
+
+
+def load_published_run(
+    publication: Publication,
+    partitions: PartitionStore,
+    *,
+    rules: RulesConfig | None = None,
+    nearest: NearestConfig | None = None,
+    model_version: str = "unknown",
+) -> PublishedRun:
+    """Read a run's partitions, checksums verified, and compile the rules for its catalogue.
 
     A missing or corrupt item matrix leaves the run usable without real-time scoring; every other partition is needed,
     and its absence raises MissingPartitionError or CorruptPartitionError.
     """
     day = publication.day.isoformat()
-    items = _catalogue(read_snapshot(partitions, ITEMS, day))
+    items = read_snapshot(partitions, ITEMS, day).sort(ITEM_ID)
     item_ids = items[ITEM_ID]
-    is_candidate = _candidates(items, publication.as_of)
-    popularity = _popularity(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
+    exists = items.select((pl.col(PUBLISHED_AT) < publication.as_of).fill_null(True)).to_series().to_numpy()
+    is_candidate = exists & items[AVAILABLE].to_numpy()
+    counts = _counts(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
+    popularity = popularity_of(counts)
     matrix = _vectors(partitions, day, item_ids)
-    order = np.lexsort((np.arange(len(items)), -popularity))
+    # Without a matrix nothing can be told apart, and diversity has nothing to do: the answer says that it is missing.
+    compared = matrix.vectors if matrix.vectors.shape[1] else np.zeros((len(item_ids), 1), dtype=np.float32)
     return PublishedRun(
         run_id=publication.run_id,
         as_of=publication.as_of,
@@ -114,8 +153,18 @@ def load_published_run(publication: Publication, partitions: PartitionStore) -> 
         vector_model=matrix.model,
         vectors_problem=matrix.problem,
         popularity=popularity,
-        popular_order=order[is_candidate[order]],
+        popular_order=_popular_order(popularity, exists),
         seen=_seen(partitions.scan(INTERACTIONS, until=day), item_ids),
+        counts=counts,
+        exists=exists,
+        categories=category_codes(items[CATEGORIES]),
+        category_numbers=category_numbers(items[CATEGORIES]),
+        rules={
+            name: compile_rules(rule, items, item_ids, as_of=publication.as_of, vectors=compared)
+            for name, rule in (rules or RulesConfig()).by_variant.items()
+        },
+        search=NearestSearch(matrix.vectors, exists, nearest),
+        model_version=model_version,
     )
 
 
@@ -124,24 +173,25 @@ def read_snapshot(partitions: PartitionStore, table: str, day: str) -> pl.DataFr
     return partitions.read(table, day if partitions.has(table, day) else SINGLE)
 
 
-def _catalogue(items: pl.DataFrame) -> pl.DataFrame:
-    return items.select(ITEM_ID, TITLE, AVAILABLE, PUBLISHED_AT, IMAGE, AUDIO).sort(ITEM_ID)
-
-
-def _candidates(items: pl.DataFrame, as_of: datetime) -> np.ndarray:
-    exists = (pl.col(PUBLISHED_AT) < as_of).fill_null(True)
-    return items.select(pl.col(AVAILABLE) & exists).to_series().to_numpy()
-
-
-def _popularity(statistics: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
-    counts = item_ids.to_frame().join(
-        statistics.select(ITEM_ID, "popularity_decayed"), on=ITEM_ID, how="left", maintain_order="left"
-    )
-    scores: np.ndarray = np.log1p(counts["popularity_decayed"].fill_null(0.0).to_numpy()).astype(np.float32)
+def popularity_of(counts: np.ndarray) -> np.ndarray:
+    """float32 [items] in [0, 1]: log(1 + count) over its maximum."""
+    scores: np.ndarray = np.log1p(counts).astype(np.float32)
     largest = float(scores.max(initial=0.0))
     if largest > 0:
         scores /= np.float32(largest)
     return scores
+
+
+def _popular_order(popularity: np.ndarray, exists: np.ndarray) -> np.ndarray:
+    order = np.argsort(-popularity, kind="stable")
+    return np.asarray(order[exists[order]])
+
+
+def _counts(statistics: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
+    rows = item_ids.to_frame().join(
+        statistics.select(ITEM_ID, "popularity_decayed"), on=ITEM_ID, how="left", maintain_order="left"
+    )
+    return rows["popularity_decayed"].fill_null(0.0).to_numpy().astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,18 @@
-"""Scoring a list now: candidates, blend, exclusions, reasons. Pure: a run in memory and a user's state in, a list out.
+"""What each strategy offers a user: a pool of candidates with scores in parts. Pure: a run in memory and a user's state
+in, a pool out. Which strategy is asked is `ladder`'s, which items of a pool are shown is `choosing`'s.
 
-Score = (w_p · published + w_v · cosine + w_o · popularity) / (w_p + w_v + w_o), where `published` is the user's nightly
-score scaled into (0, 1] within the list (0 for an item that is not on it), `cosine` that of the fresh user vector and
-the item's vector, and `popularity` log(1 + decayed count) over its maximum. Ties go to the smaller item id.
+Real time: score = (w_p · published + w_v · cosine + w_o · popularity) / (w_p + w_v + w_o), where `published` is the
+user's nightly score scaled into (0, 1] within the list (0 for an item that is not on it), `cosine` that of the fresh
+user vector and the item's vector, and `popularity` log(1 + decayed count) over its maximum.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from genre_pipeline.serving.published import PublishedRun, normalised
 from genre_pipeline.serving.settings import ServingConfig
-
-_VERBS = {
-    "like": "you liked",
-    "rating": "you rated",
-    "purchase": "you bought",
-    "cart": "you put in your basket",
-    "click": "you looked at",
-    "view": "you viewed",
-}
-POPULAR_REASON = "popular now"
-PUBLISHED_REASON = "in your nightly list"
-NEAR_REASON = "close to what you have been looking at"
 
 
 @dataclass(frozen=True)
@@ -66,132 +55,128 @@ EMPTY_LIST = PublishedList(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.flo
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Chosen items, best first. `parts` add up to `scores`."""
+class Pool:
+    """Candidates, each once, ascending. The columns of `parts` add up to the scores."""
 
     positions: np.ndarray
-    """int64 [k]."""
-    scores: np.ndarray
-    """float32 [k]."""
-    published: np.ndarray
-    """float32 [k]: what the nightly list gave."""
-    vector: np.ndarray
-    """float32 [k]: what the cosine gave."""
-    popularity: np.ndarray
-    """float32 [k]: what popularity gave."""
-    reasons: list[list[str]] = field(default_factory=list)
-    """At least one for each item."""
+    """int64 [pool]."""
+    parts: np.ndarray
+    """float32 [3, pool]: what the nightly list, the vectors and popularity give."""
+    near: np.ndarray
+    """int64: items near the user's history, candidates or not."""
 
     def __len__(self) -> int:
         return len(self.positions)
 
+    @property
+    def scores(self) -> np.ndarray:
+        """float32 [pool]."""
+        return np.asarray(self.parts.sum(axis=0))
 
-def score_now(run: PublishedRun, user: UserState, listed: PublishedList, k: int, config: ServingConfig) -> Scored:
-    """The real-time list: at most `k` unique candidates the user has not had. `user.vector` must be there.
 
-    Shorter than `k` only where fewer such items exist.
+def real_time_pool(
+    run: PublishedRun, user: UserState, listed: PublishedList, allowed: np.ndarray, k: int, config: ServingConfig
+) -> Pool:
+    """The blend over the nightly list, the items nearest to the fresh history, and what is popular now.
+
+    `allowed` is bool [items]. `user.vector` must be there. At least `k` items where so many are allowed.
     """
     if user.vector is None:
-        raise ValueError("score_now needs a user vector")
-    allowed = allowed_items(run, user.seen)
-    cosine = run.vectors @ normalised(user.vector[np.newaxis, :])[0]  # [items]
-    popular = _most_popular(run, allowed, max(config.candidates_popular, k))
-    near = _nearest(cosine, allowed, config.candidates_nearest)
+        raise ValueError("a real-time pool needs a user vector")
+    taste = normalised(user.vector[np.newaxis, :])
+    near = run.search.nearest(_queries(run, user, taste, config), allowed, config.candidates_nearest)
     nightly = listed.positions[: config.candidates_published]
-    pool = np.unique(np.concatenate([nightly[allowed[nightly]], near, popular]))
+    popular = most_popular(run, allowed, max(config.candidates_popular, k))
+    at = np.unique(np.concatenate([nightly[allowed[nightly]], near, popular]))
+    return blended(run, at, taste[0], listed, near, config)
+
+
+def blended(
+    run: PublishedRun, at: np.ndarray, taste: np.ndarray | None, listed: PublishedList, near: np.ndarray,
+    config: ServingConfig,
+) -> Pool:  # fmt: skip
+    """The blend for the items `at`, int64 ascending. `taste`, float32 [width] of length 1, is None where unknown."""
     published = np.zeros(run.n_items, dtype=np.float32)
-    published[nightly] = listed.scaled[: config.candidates_published]
-    weights = _weights(config)
-    parts = np.stack([published[pool], cosine[pool], run.popularity[pool]]) * weights[:, np.newaxis]  # [3, pool]
-    scores = parts.sum(axis=0)
-    best = np.lexsort((pool, -scores))[:k]
-    chosen = Scored(pool[best], scores[best], *parts[:, best])
-    return _with_reasons(chosen, run, user, near, config)
+    published[listed.positions[: config.candidates_published]] = listed.scaled[: config.candidates_published]
+    cosine = np.zeros(len(at), dtype=np.float32) if taste is None else run.vectors[at] @ taste
+    parts = np.stack([published[at], cosine, run.popularity[at]]) * blend_weights(config)[:, np.newaxis]
+    return Pool(at, parts.astype(np.float32, copy=False), near)
 
 
-def published_now(run: PublishedRun, user: UserState, listed: PublishedList, k: int, config: ServingConfig) -> Scored:
-    """The nightly list without what was seen since, in its order, filled up to `k` with popular items below it."""
-    allowed = allowed_items(run, user.seen)
+def published_pool(run: PublishedRun, listed: PublishedList, allowed: np.ndarray) -> Pool | None:
+    """The nightly list without what is not allowed; None where nothing is left."""
     is_kept = allowed[listed.positions]
-    kept, scores = listed.positions[is_kept][:k], listed.scaled[is_kept][:k]
-    allowed[kept] = False
-    filling = _most_popular(run, allowed, k - len(kept))
-    # A filled item stays below the list: popularity is at most 1, the list's last scaled score is the ceiling.
-    below = run.popularity[filling] * (scores[-1] if len(scores) else np.float32(1))
-    nothing, none = np.zeros(len(kept), dtype=np.float32), np.zeros(len(filling), dtype=np.float32)
-    chosen = Scored(
-        positions=np.concatenate([kept, filling]),
-        scores=np.concatenate([scores, below]),
-        published=np.concatenate([scores, none]),
-        vector=np.zeros(len(kept) + len(filling), dtype=np.float32),
-        popularity=np.concatenate([nothing, below]),
-    )
-    return _with_reasons(chosen, run, user, kept[:0], config)
+    if not is_kept.any():
+        return None
+    at, scores = listed.positions[is_kept], listed.scaled[is_kept]
+    order = np.argsort(at)
+    return Pool(at[order], _only(scores[order], row=0), at[:0])
 
 
-def popular_now(run: PublishedRun, seen: np.ndarray, k: int) -> Scored:
-    """The most popular items outside `seen`."""
-    chosen = _most_popular(run, allowed_items(run, seen), k)
-    scores, none = run.popularity[chosen], np.zeros(len(chosen), dtype=np.float32)
-    return Scored(chosen, scores, none, none, scores, [[POPULAR_REASON] for _ in chosen])
+def similar_pool(run: PublishedRun, user: UserState, allowed: np.ndarray, k: int, config: ServingConfig) -> Pool | None:
+    """Items nearest to the latest of the user's history, by their largest cosine; None where there are none."""
+    latest = user.history[-config.nearest_to_latest :] if config.nearest_to_latest else user.history[-1:]
+    latest = latest[run.vectors[latest].any(axis=1)] if run.vectors.shape[1] else latest[:0]
+    if not len(latest):
+        return None
+    queries = run.vectors[latest]
+    at = np.sort(run.search.nearest(queries, allowed, max(k, config.candidates_nearest)))
+    if not len(at):
+        return None
+    cosine = (run.vectors[at] @ queries.T).max(axis=1)
+    return Pool(at, _only(cosine, row=1), at)
 
 
-def allowed_items(run: PublishedRun, seen: np.ndarray) -> np.ndarray:
-    """bool [items]: candidates outside `seen`. A fresh array."""
-    allowed = run.is_candidate.copy()
-    allowed[seen] = False
-    return allowed
+def category_pool(run: PublishedRun, user: UserState, allowed: np.ndarray, config: ServingConfig) -> Pool | None:
+    """What is popular in the categories that the user's history holds most; None where it holds none."""
+    codes = run.categories[user.history].ravel()
+    numbers, counts = np.unique(codes[codes >= 0], return_counts=True)
+    preferred = numbers[np.lexsort((numbers, -counts))][: config.preferred_categories]
+    at = np.flatnonzero(allowed & np.isin(run.categories, preferred).any(axis=1))
+    return Pool(at, _only(run.popularity[at], row=2), at[:0]) if len(at) else None
 
 
-def _weights(config: ServingConfig) -> np.ndarray:
+def popular_pool(run: PublishedRun, allowed: np.ndarray) -> Pool | None:
+    """What is popular now; None where nothing is allowed."""
+    at = np.flatnonzero(allowed)
+    return Pool(at, _only(run.popularity[at], row=2), at[:0]) if len(at) else None
+
+
+def filled(run: PublishedRun, pool: Pool, allowed: np.ndarray, wanted: int) -> Pool:
+    """The pool with popular items below it, up to `wanted` items where so many are allowed."""
+    if len(pool) >= wanted:
+        return pool
+    left = allowed.copy()
+    left[pool.positions] = False
+    more = most_popular(run, left, wanted - len(pool))
+    # A filled item stays below the pool: popularity is at most 1, the pool's last score is the ceiling.
+    floor = pool.scores.min(initial=1.0)
+    below = run.popularity[more] * floor if floor > 0 else run.popularity[more] - 1 + floor
+    at, parts = np.concatenate([pool.positions, more]), np.concatenate([pool.parts, _only(below, row=2)], axis=1)
+    order = np.argsort(at)
+    return Pool(at[order], parts[:, order], pool.near)
+
+
+def most_popular(run: PublishedRun, allowed: np.ndarray, count: int) -> np.ndarray:
+    """int64: the most popular items that are allowed, most popular first."""
+    still_allowed: np.ndarray = run.popular_order[allowed[run.popular_order]]
+    return still_allowed[:count]
+
+
+def blend_weights(config: ServingConfig) -> np.ndarray:
+    """float32 [3], adding up to 1."""
     weights = np.array([config.weight_published, config.weight_vector, config.weight_popularity], dtype=np.float32)
     weights /= weights.sum()
     return weights
 
 
-def _most_popular(run: PublishedRun, allowed: np.ndarray, count: int) -> np.ndarray:
-    still_allowed: np.ndarray = run.popular_order[allowed[run.popular_order]]
-    return still_allowed[:count]
+def _queries(run: PublishedRun, user: UserState, taste: np.ndarray, config: ServingConfig) -> np.ndarray:
+    latest = user.history[-config.nearest_to_latest :] if config.nearest_to_latest else user.history[:0]
+    return np.concatenate([taste, run.vectors[latest]]).astype(np.float32, copy=False)
 
 
-def _nearest(cosine: np.ndarray, allowed: np.ndarray, count: int) -> np.ndarray:
-    candidates = np.flatnonzero(allowed & (cosine > 0))
-    if len(candidates) <= count:
-        return candidates
-    if count == 0:
-        return candidates[:0]
-    return candidates[np.argpartition(-cosine[candidates], count - 1)[:count]]
-
-
-def _with_reasons(
-    chosen: Scored, run: PublishedRun, user: UserState, near: np.ndarray, config: ServingConfig
-) -> Scored:
-    liked = _closest_in_history(chosen.positions, run, user, config.reason_min_similarity)
-    is_near = _membership(run, near)[chosen.positions]
-    is_popular = _membership(run, run.popular_order[: config.candidates_popular])[chosen.positions]
-    reasons = []
-    for because, listed, close, popular in zip(liked, chosen.published > 0, is_near, is_popular, strict=True):
-        found = [because] if because else [NEAR_REASON] if close else []
-        found += [PUBLISHED_REASON] if listed else []
-        reasons.append(found + ([POPULAR_REASON] if popular or not found else []))
-    return Scored(chosen.positions, chosen.scores, chosen.published, chosen.vector, chosen.popularity, reasons)
-
-
-def _membership(run: PublishedRun, positions: np.ndarray) -> np.ndarray:
-    """bool [items]: whether an item is among `positions`."""
-    members = np.zeros(run.n_items, dtype=bool)
-    members[positions] = True
-    return members
-
-
-def _closest_in_history(positions: np.ndarray, run: PublishedRun, user: UserState, least: float) -> list[str | None]:
-    """For each position, a reason that names the nearest item of the history, or None below `least`."""
-    if not len(user.history) or not len(positions) or not run.vectors.shape[1]:
-        return [None] * len(positions)
-    cosine = run.vectors[positions] @ run.vectors[user.history].T  # [k, h]
-    nearest = cosine.argmax(axis=1)
-    is_close = cosine.max(axis=1) >= least
-    return [
-        f"because {_VERBS.get(user.verbs[at], 'you had')} {run.titles[user.history[at]]}" if close else None
-        for at, close in zip(nearest, is_close, strict=True)
-    ]
+def _only(values: np.ndarray, *, row: int) -> np.ndarray:
+    """float32 [3, n]: zeros, but `values` in one row."""
+    parts = np.zeros((3, len(values)), dtype=np.float32)
+    parts[row] = values
+    return parts

@@ -1,54 +1,61 @@
-"""The service itself: joins doors, published run and scorer, and decides what to answer when something is missing.
+"""The service itself: joins doors, published run and ladder, and gives every answer its provenance.
 
-Real-time where fresh features allow it, else the published list, else popular items; each step down is named in
-`degraded`. One thread calls `recommend` and `refresh_features` (the event loop), so that a user's features are read,
-merged and written without another event in between; `log_events` and `look` may run in others.
+One thread calls what reads and scores (the event loop); `recorder.log` and `look` may run in others.
 """
 
 import gc
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from genre_pipeline.adapters.table_records import ItemList
-from genre_pipeline.contracts.columns import EVENT, EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP, USER_ID
+from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError, UnknownItemError
-from genre_pipeline.contracts.names import USER_HISTORIES, USER_STATISTICS, USER_VECTORS
+from genre_pipeline.contracts.names import SCORING_SERVICE
 from genre_pipeline.features.histories import HistoryConfig
+from genre_pipeline.recommenders.rules import DEFAULT, RulesConfig
+from genre_pipeline.recommenders.variants import user_seeds, variants_of
 from genre_pipeline.serving.answers import (
-    Event,
-    EventsAnswer,
     ItemsAnswer,
-    ListedItem,
     Part,
     ReadyAnswer,
     RecommendationsAnswer,
     RecommendedItem,
-    Strategy,
+    ScoreAnswer,
+    ScoreRequest,
+    SessionAnswer,
+    SessionRequest,
 )
+from genre_pipeline.serving.choosing import POPULAR_REASON, Scored
 from genre_pipeline.serving.doors import Clock, FeaturesDoor, Publication, TablesDoor
 from genre_pipeline.serving.following import HeldRun
-from genre_pipeline.serving.freshness import refreshed_features
-from genre_pipeline.serving.limits import EVENT_LOG_SCHEMA, checked_events, checked_id, checked_k
+from genre_pipeline.serving.ladder import Ask, Strategy, choose
+from genre_pipeline.serving.limits import checked_ask, checked_id, checked_ids, checked_k, checked_surface
 from genre_pipeline.serving.published import PublishedRun
-from genre_pipeline.serving.scorer import PublishedList, Scored, UserState, popular_now, published_now, score_now
+from genre_pipeline.serving.recording import Recorder
+from genre_pipeline.serving.scorer import EMPTY_LIST, popular_pool
+from genre_pipeline.serving.scoring import NewItemEncoder, score_candidates
 from genre_pipeline.serving.settings import ServingConfig
-from genre_pipeline.serving.state import TABLES_DOWN, read_published_list, read_user_state
+from genre_pipeline.serving.state import (
+    NO_LIST,
+    TABLES_DOWN,
+    anonymous_state,
+    read_published_list,
+    read_user_state,
+)
 
 _log = logging.getLogger(__name__)
-ALL_SEEN = "all_seen: the user has had every available item; these are repeats"
-NOT_REFRESHED = "not_refreshed: the events are on disk, the next answer may not reflect them"
-NO_SIMILAR = "no_similar_items: none published for this item; these are popular ones"
+NO_SIMILAR = "no_similar_items: none published for this item"
 NO_POPULAR = "no_popular_items: none published for this category; these are popular overall"
-_MAX_PENDING = 10_000
+NO_HISTORY = "no_history: nothing of this session is known to the catalogue"
+SIMILAR_REASON = "like the item asked for"
 
 
 class RecommendationService:
-    """Answers from one published run at a time; follows the pointer when asked to."""
+    """Answers from one published run a surface at a time; follows the pointers when asked to."""
 
     def __init__(
         self,
@@ -60,15 +67,19 @@ class RecommendationService:
         clock: Clock,
         histories: HistoryConfig | None = None,
         has_clock: bool = True,
+        rules: RulesConfig | None = None,
+        seed: int = 0,
+        encoder: NewItemEncoder | None = None,
     ) -> None:
         self.config = config
-        self.held = HeldRun(tables, load_run, clock, timedelta(seconds=config.reload_seconds))
-        self._tables = tables
-        self._features = features
-        self._clock = clock
+        every = timedelta(seconds=config.reload_seconds)
+        self.surfaces = {name: HeldRun(tables, load_run, clock, every, name) for name in config.surfaces}
+        self.held = self.surfaces[config.surfaces[0]]
         self._histories = histories or HistoryConfig()
-        self._has_clock = has_clock
-        self._pending = pl.DataFrame(schema=EVENT_LOG_SCHEMA)
+        held = list(self.surfaces.values())
+        self.recorder = Recorder(tables, features, held, clock, config, histories=self._histories, has_clock=has_clock)
+        self._tables, self._features, self._clock = tables, features, clock
+        self._rules, self._seed, self._encoder = rules or RulesConfig(), seed, encoder
         self._is_warm = False
 
     def warm_up(self) -> None:
@@ -76,9 +87,14 @@ class RecommendationService:
 
         Where nothing is published yet the service starts all the same, says so, and looks again later.
         """
-        self.held.look()
+        for held in self.surfaces.values():
+            held.look()
+        if self.held.has_run:
+            self.recorder.catch_up()
         for user_id in self.example_users(1):
-            self.recommend(user_id)
+            self._try_out(user_id)
+        if self._encoder is not None:
+            self._encoder.warm_up()
         gc.collect()
         gc.freeze()
         self._is_warm = True
@@ -87,31 +103,79 @@ class RecommendationService:
         """Some users with a past, for a page that needs one to show."""
         return list(self.held.run.seen.rows)[:count] if self.held.has_run else []
 
-    def recommend(self, user_id: str, k: int | None = None) -> RecommendationsAnswer:
-        """A user's list, now. Raises RequestError for an unusable id or k, NotPublishedError without a run."""
-        user_id = checked_id(USER_ID, user_id, self.config.id_limit_bytes)
-        k = checked_k(k, self.config)
-        run = self.held.run
-        user, degraded = read_user_state(run, user_id, self.held.items_since(user_id), self._features, self.config)
-        wanted = max(self.config.candidates_published, k)
-        listed, problem = read_published_list(run, user_id, wanted, self._tables)
+    def recommend(
+        self, user_id: str, k: int | None = None, *, surface: str | None = None, **wishes: Any
+    ) -> RecommendationsAnswer:
+        """A user's list, now; `wishes` as `checked_ask` takes them.
+
+        Raises RequestError for what breaks a limit, NotPublishedError without a run.
+        """
+        user_id = self.checked_user(user_id)
+        ask, held = checked_ask(self.config, k=k, **wishes), self._on(surface)
+        run = held.run
+        user, degraded = read_user_state(run, user_id, held.items_since(user_id), self._features, self.config)
+        wanted = max(self.config.candidates_published, ask.k)
+        listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
         degraded += [problem] if problem else []
-        strategy, chosen = self._choose(run, user, listed, k)
-        if not len(chosen):
-            strategy, chosen = "popular", popular_now(run, user.seen[:0], k)
-            degraded.append(ALL_SEEN)
+        (variant,) = variants_of([user_id], self._rules)
+        choice = choose(run, user, listed, ask, self.config, variant=variant, seed=self._seed_of(user_id))
         return RecommendationsAnswer(
             user_id=user_id,
-            strategy=strategy,
-            recommendations=_lines(run, _some(chosen)),
-            **self._provenance(run, degraded),
+            recommendations=_lines(run, _some(choice.chosen)),
+            **self._provenance(held, choice.strategy, [*degraded, *choice.degraded], variant),
         )
 
-    def similar(self, item_id: str, k: int | None = None) -> ItemsAnswer:
-        """Items like one item: the published list, else popular ones. Raises RequestError, UnknownItemError."""
-        k = checked_k(k, self.config)
+    def session(self, request: SessionRequest) -> SessionAnswer:
+        """The list of an anonymous session. Nothing of it is stored. Raises as `recommend`."""
+        config = self.config
+        items = [event.item_id for event in request.events]
+        checked_ids("events", items, config)
+        ask = checked_ask(
+            config, k=request.k, categories=request.categories, exclude=request.exclude,
+            available_only=request.available_only,
+        )  # fmt: skip
+        held = self._on(request.surface)
+        run = held.run
+        user = anonymous_state(run, [(event.item_id, event.event) for event in request.events], self._histories)
+        choice = choose(run, user, EMPTY_LIST, ask, config, variant=DEFAULT, seed=self._seed_of("\0".join(items)))
+        degraded = choice.degraded if len(user.history) else [NO_HISTORY, *choice.degraded]
+        return SessionAnswer(
+            unknown_items=[item for item in dict.fromkeys(items) if item not in run.positions],
+            recommendations=_lines(run, _some(choice.chosen)),
+            **self._provenance(held, choice.strategy, degraded, DEFAULT),
+        )
+
+    def score(self, request: ScoreRequest) -> ScoreAnswer:
+        """How well candidates fit a user, or nobody in particular. Raises RequestError, NotPublishedError."""
+        held = self._on(request.surface)
+        run, user_id = held.run, request.user_id
+        degraded: list[str] = []
+        if user_id is None:
+            user, listed = anonymous_state(run, [], self._histories), EMPTY_LIST
+        else:
+            user_id = self.checked_user(user_id)
+            user, degraded = read_user_state(run, user_id, held.items_since(user_id), self._features, self.config)
+            wanted = self.config.candidates_published
+            listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
+            degraded += [problem] if problem and problem != NO_LIST else []
+        found = score_candidates(run, user, listed, request, self.config, self._encoder)
+        (variant,) = variants_of([user_id], self._rules) if user_id is not None else (DEFAULT,)
+        strategy: Strategy = "real-time" if user.vector is not None else "published" if len(listed) else "popular"
+        return ScoreAnswer(
+            user_id=user_id,
+            scores=found.scores,
+            unscored=found.unscored,
+            **self._provenance(held, strategy, [*degraded, *found.degraded], variant),
+        )
+
+    def similar(self, item_id: str, k: int | None = None, *, surface: str | None = None) -> ItemsAnswer:
+        """Items like one item: published, else by its vector, else popular in its categories, else popular.
+
+        Raises RequestError, UnknownItemError.
+        """
+        k, held = checked_k(k, self.config), self._on(surface)
         checked_id(ITEM_ID, item_id, self.config.id_limit_bytes)
-        run = self.held.run
+        run = held.run
         own = run.positions_of([item_id])
         if not len(own):
             raise UnknownItemError(
@@ -119,139 +183,134 @@ class RecommendationService:
                 remedy="Check the id; an item of today is known after the next night.",
                 culprits=[item_id],
             )
-        return self._items(run, lambda: self._tables.similar_to(item_id, self.config.k_max), k, NO_SIMILAR, own)
+        found, degraded = self._published_items(
+            run, lambda: self._tables.similar_to(item_id, self.config.k_max, surface=held.surface), k, NO_SIMILAR
+        )
+        if len(found):
+            return self._items(held, "published", found, SIMILAR_REASON, degraded)
+        ask = Ask(k=k, strategy="similar")
+        user = anonymous_state(run, [(item_id, "")], self._histories)
+        choice = choose(run, user, EMPTY_LIST, ask, self.config, variant=DEFAULT, seed=self._seed_of(item_id))
+        reason = SIMILAR_REASON if choice.strategy == "similar" else POPULAR_REASON
+        return self._items(held, choice.strategy, choice.chosen, reason, [*degraded, *choice.degraded])
 
-    def popular(self, category: str = "", k: int | None = None) -> ItemsAnswer:
-        """The published popular items, overall or of one category; overall where a category has none."""
-        k = checked_k(k, self.config)
+    def popular(self, category: str = "", k: int | None = None, *, surface: str | None = None) -> ItemsAnswer:
+        """Popular items: published, else as counted now; overall where a category has none. Raises RequestError."""
+        k, held = checked_k(k, self.config), self._on(surface)
         if category:
             checked_id("category", category, self.config.id_limit_bytes)
-        run = self.held.run
-        nothing = run.positions_of([])
-        return self._items(run, lambda: self._tables.popular(category, self.config.k_max), k, NO_POPULAR, nothing)
-
-    def log_events(self, events: list[Event]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Write a batch to the event log; give the whole batch and the rows that were new. Raises RequestError."""
-        batch = checked_events(events, self._clock(), self.config)
-        return batch, self._tables.append_new_events(batch)
-
-    def refresh_features(self, batch: pl.DataFrame, new: pl.DataFrame) -> EventsAnswer:
-        """Merge logged events into the users' online features, so that the next answer reflects them.
-
-        Where the online store does not answer, or nothing is published yet, the events wait in memory for the next
-        call (the latest 10,000 of them); they are on disk anyway, for the night to fold in.
-        """
-        self.held.note(new)
-        self._pending = pl.concat([self._pending, new.select(self._pending.columns)]).tail(_MAX_PENDING)
-        known = self.held.run.positions if self.held.has_run else {}
-        items = batch[ITEM_ID].unique(maintain_order=True).to_list()
-        return EventsAnswer(
-            accepted=len(new),
-            duplicates=len(batch) - len(new),
-            unknown_items=[item for item in items if item not in known],
-            degraded=self._push_pending(),
+        run = held.run
+        found, degraded = self._published_items(
+            run, lambda: self._tables.popular(category, self.config.k_max, surface=held.surface), k, NO_POPULAR
         )
+        if len(found):
+            return self._items(held, "published", found, POPULAR_REASON, degraded)
+        allowed = run.is_candidate & run.rules[DEFAULT].is_allowed
+        inside = allowed & run.in_categories([category]) if category else allowed
+        strategy: Strategy = "popular-in-category" if category and inside.any() else "popular"
+        pool = popular_pool(run, inside if inside.any() else allowed)
+        chosen = _nothing() if pool is None else _as_popular(run, pool.positions, k)
+        return self._items(held, strategy, chosen, POPULAR_REASON, degraded)
 
-    def history(self, user_id: str) -> pl.DataFrame | None:
-        """item_id, timestamp (Datetime us UTC), event of a user's latest items, newest first; None where unreadable."""
-        try:
-            row = self._features.online(USER_HISTORIES, [user_id]).drop_nulls(EVENT_TIMESTAMP)
-        except GenreError as error:
-            _log.warning("online store: %s", type(error).__name__)
-            return None
-        pairs = row.select("item_ids", "timestamps", "events").explode("item_ids", "timestamps", "events")
-        time = pl.from_epoch("timestamps", "s").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        columns = pl.col("item_ids").alias(ITEM_ID), time.alias(TIMESTAMP), pl.col("events").alias(EVENT)
-        return pairs.select(columns).drop_nulls(ITEM_ID).reverse()
+    def checked_user(self, user_id: str) -> str:
+        """A user's id as it may reach a store. Raises RequestError."""
+        return checked_id(USER_ID, user_id, self.config.id_limit_bytes)
 
     def readiness(self) -> ReadyAnswer:
         """Ask every door once."""
         checks = {
             "warm_up": "ok" if self._is_warm else "not finished",
             "tables": _answer_of(self._tables.current, "nothing published"),
-            "online_store": _answer_of(lambda: self._features.online(USER_VECTORS, ["ready"]), "no answer"),
+            "online_store": _answer_of(lambda: self._features.online(SCORING_SERVICE, ["ready"]), "no answer"),
             "item_matrix": _answer_of(lambda: self.held.run, "no run"),
         }
         if self.held.has_run and self.held.run.vectors_problem is not None:
             checks["item_matrix"] = self.held.run.vectors_problem
         return ReadyAnswer(ready=all(check == "ok" for check in checks.values()), checks=checks)
 
-    def _choose(self, run: PublishedRun, user: UserState, listed: PublishedList, k: int) -> tuple[Strategy, Scored]:
-        if user.vector is not None:
-            return "real-time", score_now(run, user, listed, k, self.config)
-        if len(listed):
-            return "published", published_now(run, user, listed, k, self.config)
-        return "popular", popular_now(run, user.seen, k)
+    def _try_out(self, user_id: str) -> None:
+        try:
+            self.recommend(user_id)
+        except GenreError as error:
+            _log.error("the first answer fails: %s: %s", type(error).__name__, error.problem)
 
-    def _items(
-        self, run: PublishedRun, read: Callable[[], ItemList | None], k: int, empty: str, own: np.ndarray
-    ) -> ItemsAnswer:
-        degraded: list[str] = []
+    def _on(self, surface: str | None) -> HeldRun:
+        held = self.surfaces[checked_surface(surface, self.config)]
+        held.count()
+        return held
+
+    def _seed_of(self, who: str) -> np.ndarray:
+        return user_seeds([who], "day", self._seed, self._clock().date())
+
+    def _published_items(
+        self, run: PublishedRun, read: Callable[[], ItemList | None], k: int, empty: str
+    ) -> tuple[Scored, list[str]]:
+        """A published list without what may not be shown now, and why it is empty where it is."""
         try:
             table = read()
         except GenreError as error:
             _log.warning("tables: %s", type(error).__name__)
-            table = None
-            degraded.append(TABLES_DOWN)
+            return _nothing(), [TABLES_DOWN]
+        allowed = run.is_candidate & run.rules[DEFAULT].is_allowed
         listed = [(run.positions.get(row.item_id), row.score) for row in (table.rows if table is not None else ())]
-        found = [(at, score) for at, score in listed if at is not None and run.is_candidate[at]][:k]
+        found = [(at, score) for at, score in listed if at is not None and allowed[at]][:k]
         if not found:
-            degraded += [] if degraded else [empty]
-            chosen = _some(popular_now(run, own, k))
-            found = list(zip(chosen.positions.tolist(), chosen.scores.tolist(), strict=True))
-        lines = [
-            ListedItem(item_id=run.item_ids[at], title=run.titles[at], rank=rank, score=score)
-            for rank, (at, score) in enumerate(found, start=1)
-        ]
-        return ItemsAnswer(items=lines, **self._provenance(run, degraded))
+            return _nothing(), [empty]
+        scores = np.array([score for _, score in found], dtype=np.float32)
+        parts = np.zeros((4, len(found)), dtype=np.float32)
+        parts[0] = scores
+        return Scored(np.array([at for at, _ in found], dtype=np.int64), scores, parts), []
 
-    def _push_pending(self) -> list[str]:
-        if self._pending.is_empty():
-            return []
-        try:
-            for view, frame in self._refreshed(self.held.run, self._pending).items():
-                self._features.write_online(view, frame)
-        except GenreError as error:
-            _log.warning("features are not refreshed: %s", type(error).__name__)
-            return [NOT_REFRESHED]
-        self._pending = self._pending.clear()
-        return []
+    def _items(
+        self, held: HeldRun, strategy: Strategy, chosen: Scored, reason: str, degraded: list[str]
+    ) -> ItemsAnswer:
+        said = Scored(chosen.positions, chosen.scores, chosen.parts, [[reason]] * len(chosen))
+        lines = _lines(held.run, _some(said))
+        return ItemsAnswer(items=lines, **self._provenance(held, strategy, degraded, DEFAULT))
 
-    def _refreshed(self, run: PublishedRun, events: pl.DataFrame) -> Mapping[str, pl.DataFrame]:
-        user_ids = events[USER_ID].unique().sort().to_list()
-        return refreshed_features(
-            run,
-            events,
-            self._features.online(USER_HISTORIES, user_ids).drop_nulls(EVENT_TIMESTAMP),
-            self._features.online(USER_STATISTICS, user_ids).drop_nulls(EVENT_TIMESTAMP),
-            config=self._histories,
-            has_clock=self._has_clock,
-        )
-
-    def _provenance(self, run: PublishedRun, degraded: list[str]) -> dict[str, Any]:
-        problem = self.held.problem
+    def _provenance(
+        self, held: HeldRun, strategy: Strategy, degraded: Sequence[str], variant: str
+    ) -> Mapping[str, Any]:
+        run, problem = held.run, held.problem
         behind = [] if problem is None else [f"run_behind: the newest run cannot be read ({type(problem).__name__})"]
         age = max((self._clock() - run.as_of).total_seconds(), 0.0)
         return {
             "run_id": run.run_id,
+            "model_version": run.model_version,
+            "surface": held.surface,
             "as_of": run.as_of,
             "age_seconds": round(age, 3),
+            "strategy": strategy,
+            "variant": variant,
             "degraded": [*degraded, *behind],
         }
+
+
+def _nothing() -> Scored:
+    return Scored(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros((4, 0), dtype=np.float32))
+
+
+def _as_popular(run: PublishedRun, positions: np.ndarray, k: int) -> Scored:
+    order = np.argsort(-run.popularity[positions], kind="stable")[:k]
+    at = positions[order]
+    parts = np.zeros((4, len(at)), dtype=np.float32)
+    parts[2] = run.popularity[at]
+    return Scored(at, run.popularity[at], parts)
 
 
 def _some(chosen: Scored) -> Scored:
     if not len(chosen):
         raise NotPublishedError(
             "No item of the published catalogue may be recommended",
-            remedy="Check `available` and `published_at` in the items table, then run the nightly job again.",
+            remedy="Check `rules`, and `available` and `published_at` in the items table, then run the nightly job.",
         )
     return chosen
 
 
 def _lines(run: PublishedRun, chosen: Scored) -> list[RecommendedItem]:
-    columns = (chosen.positions, chosen.scores, chosen.published, chosen.vector, chosen.popularity)
-    values = zip(*(column.tolist() for column in columns), chosen.reasons, strict=True)
+    values = zip(
+        chosen.positions.tolist(), chosen.scores.tolist(), chosen.parts.T.tolist(), chosen.reasons, strict=True
+    )
     return [
         RecommendedItem(
             item_id=run.item_ids[at],
@@ -259,9 +318,9 @@ def _lines(run: PublishedRun, chosen: Scored) -> list[RecommendedItem]:
             rank=rank,
             score=score,
             reasons=reasons,
-            parts=Part(published=published, vector=vector, popularity=popularity),
+            parts=Part(published=published, vector=vector, popularity=popularity, freshness=freshness),
         )
-        for rank, (at, score, published, vector, popularity, reasons) in enumerate(values, start=1)
+        for rank, (at, score, (published, vector, popularity, freshness), reasons) in enumerate(values, start=1)
     ]
 
 

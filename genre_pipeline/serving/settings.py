@@ -4,6 +4,7 @@ import ipaddress
 
 from pydantic import Field, model_validator
 
+from genre_pipeline.adapters.table_records import DEFAULT_SURFACE
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import MAX_ID_BYTES
@@ -13,9 +14,11 @@ class ServingConfig(Settings):
     """How the real-time service listens, what it takes, and how it scores."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Only loopback is accepted as long as the service has no API keys."""
+    """Address to listen on. Only loopback is accepted as long as the service has no API keys (`genre keys create`)."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose."""
+    surfaces: tuple[str, ...] = (DEFAULT_SURFACE,)
+    """Places that show lists, each with a publication of its own; the first answers where none is asked for."""
     k_default: int = Field(default=10, ge=1)
     """Items in a list when the caller does not say."""
     k_max: int = Field(default=100, ge=1)
@@ -23,7 +26,9 @@ class ServingConfig(Settings):
     candidates_published: int = Field(default=100, ge=0)
     """How many items of the published list enter real-time scoring."""
     candidates_nearest: int = Field(default=200, ge=0)
-    """How many items nearest to the fresh user vector enter real-time scoring."""
+    """How many items nearest to the fresh history (the user's vector and the latest items) enter real-time scoring."""
+    nearest_to_latest: int = Field(default=3, ge=0)
+    """To how many of the latest items of a history, beside the user's vector, near items are looked for."""
     candidates_popular: int = Field(default=100, ge=0)
     """How many recently popular items enter real-time scoring; these are also what a reason calls "popular now"."""
     weight_published: float = Field(default=0.5, ge=0)
@@ -36,10 +41,26 @@ class ServingConfig(Settings):
     """A user feature older than the published `as_of` by more than this is stale and not scored with."""
     reason_min_similarity: float = Field(default=0.3, ge=-1, le=1)
     """Least cosine between an item and one of the user's history for a reason to name the latter."""
+    preferred_categories: int = Field(default=3, ge=1)
+    """How many of the categories that a history holds most are those of the strategy `popular-in-category`."""
+    score_new_items: bool = False
+    """Whether `/v1/score` encodes items that no night has seen. Loads the text encoder when the service starts."""
     body_limit_bytes: int = Field(default=1_048_576, ge=1024)
     """Largest request body."""
     id_limit_bytes: int = Field(default=MAX_ID_BYTES, ge=1, le=MAX_ID_BYTES)
     """Longest user, item or event id, in UTF-8 bytes."""
+    ids_max: int = Field(default=500, ge=1)
+    """Most item ids in one request: to score, to leave out, or of a session."""
+    deadline_seconds: float = Field(default=2.0, gt=0)
+    """A request that takes longer is answered with 503; what was logged by then stays logged."""
+    connections_max: int = Field(default=256, ge=1)
+    """Most connections at once; further ones are answered with 503 until some have ended."""
+    requests_per_second: float = Field(default=100.0, gt=0)
+    """What a key may ask for in the long run, where it has no limit of its own; without keys nothing is limited."""
+    burst_seconds: float = Field(default=2.0, gt=0)
+    """How many seconds' worth of requests a key may ask for at once."""
+    keys_reload_seconds: float = Field(default=5.0, ge=0)
+    """How soon, at the latest, a new or revoked key counts."""
     events_max: int = Field(default=100, ge=1, le=1000)
     """Most events in one request."""
     future_seconds: float = Field(default=300.0, ge=0)
@@ -55,6 +76,8 @@ class ServingConfig(Settings):
             raise ValueError(f"k_default {self.k_default} is above k_max {self.k_max}")
         if self.weight_published + self.weight_vector + self.weight_popularity <= 0:
             raise ValueError("weight_published, weight_vector and weight_popularity are all 0: nothing to score with")
+        if not self.surfaces or len(set(self.surfaces)) != len(self.surfaces):
+            raise ValueError("surfaces needs at least one name, each once")
         return self
 
 
@@ -68,11 +91,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def refuse_open_door(config: ServingConfig) -> None:
+def refuse_open_door(config: ServingConfig, *, has_keys: bool) -> None:
     """Raise ConfigError where the service would listen beyond this machine without keys."""
-    if not is_loopback(config.host):
+    if not has_keys and not is_loopback(config.host):
         raise ConfigError(
-            "serving.host is not a loopback address, and the service has no API keys yet",
-            remedy="Use 127.0.0.1, ::1 or localhost, and put a proxy that authenticates in front.",
+            "serving.host is not a loopback address, and the service has no API keys",
+            remedy="Make one with `genre keys create`, or use 127.0.0.1, ::1 or localhost.",
             culprits=[config.host],
         )

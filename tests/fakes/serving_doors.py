@@ -6,10 +6,12 @@ from datetime import date, datetime, timedelta
 import polars as pl
 
 from genre_pipeline.adapters.table_records import (
+    ApiKey,
     ItemList,
     ListedItem,
     Publication,
     RecommendedItem,
+    RunRecord,
     UserRecommendations,
 )
 from genre_pipeline.contracts.columns import EVENT_TIMESTAMP
@@ -63,8 +65,23 @@ class InMemoryFeatures:
         self.rows = {view: pl.DataFrame(schema=schema) for view, schema in VIEWS.items()}
         self.is_down = False
 
-    def online(self, view: str, entity_ids: Sequence[str]) -> pl.DataFrame:
+    def online(self, name: str, entity_ids: Sequence[str]) -> pl.DataFrame:
         self._check()
+        if name != "scoring_v1":
+            return self._view(name, entity_ids)
+        parts = [
+            self._view(view, entity_ids).drop("user_id").select(pl.all().name.prefix(f"{view}__")) for view in VIEWS
+        ]
+        return pl.concat([pl.DataFrame({"user_id": list(entity_ids)}), *parts], how="horizontal")
+
+    def delete_online(self, views: Sequence[str], entity_id: str) -> int:
+        self._check()
+        had = sum(entity_id in set(self.rows[view]["user_id"]) for view in views)
+        for view in views:
+            self.rows[view] = self.rows[view].filter(pl.col("user_id") != entity_id)
+        return had
+
+    def _view(self, view: str, entity_ids: Sequence[str]) -> pl.DataFrame:
         ids = pl.DataFrame({"user_id": list(entity_ids)}, schema={"user_id": pl.String})
         return ids.join(self.rows[view], on="user_id", how="left", maintain_order="left").select(list(VIEWS[view]))
 
@@ -84,7 +101,8 @@ class InMemoryTables:
     """Published lists and an event log."""
 
     def __init__(self) -> None:
-        self.publication: Publication | None = None
+        self.publications: dict[str, Publication] = {}
+        self.keys: list[ApiKey] = []
         self.lists: dict[str, list[tuple[str, float]]] = {}
         self.similar: dict[str, list[tuple[str, float]]] = {}
         self.popular_lists: dict[str, list[tuple[str, float]]] = {}
@@ -100,28 +118,50 @@ class InMemoryTables:
         )
         self.is_down = False
 
-    def publish(self, run_id: str, day: date, as_of: datetime) -> None:
-        self.publication = Publication("default", run_id, day, as_of, as_of, None)
+    @property
+    def publication(self) -> Publication | None:
+        return self.publications.get("default")
 
-    def current(self) -> Publication | None:
-        self._check()
-        return self.publication
+    def publish(self, run_id: str, day: date, as_of: datetime, surface: str = "default") -> None:
+        self.publications[surface] = Publication(surface, run_id, day, as_of, as_of, None)
 
-    def recommendations_for(self, user_id: str, k: int) -> UserRecommendations | None:
+    def current(self, surface: str = "default") -> Publication | None:
         self._check()
-        if user_id not in self.lists or self.publication is None:
+        return self.publications.get(surface)
+
+    def run(self, run_id: str) -> RunRecord | None:
+        self._check()
+        for live in self.publications.values():
+            if live.run_id == run_id:
+                return RunRecord(run_id, live.day, live.as_of, "model-1", "code-1", {}, {})
+        return None
+
+    def issued_keys(self) -> list[ApiKey]:
+        self._check()
+        return self.keys
+
+    def recommendations_for(self, user_id: str, k: int, *, surface: str) -> UserRecommendations | None:
+        self._check()
+        live = self.publications.get(surface)
+        if user_id not in self.lists or live is None:
             return None
         rows = [
             RecommendedItem(item, item, rank, score, ())
             for rank, (item, score) in enumerate(self.lists[user_id][:k], start=1)
         ]
-        return UserRecommendations(user_id, self.publication.run_id, self.publication.as_of, tuple(rows))
+        return UserRecommendations(user_id, live.run_id, live.as_of, tuple(rows))
 
-    def similar_to(self, item_id: str, k: int) -> ItemList | None:
-        return self._items(self.similar, item_id, k)
+    def similar_to(self, item_id: str, k: int, *, surface: str) -> ItemList | None:
+        return self._items(self.similar, item_id, k, surface)
 
-    def popular(self, category: str, k: int) -> ItemList | None:
-        return self._items(self.popular_lists, category, k)
+    def popular(self, category: str, k: int, *, surface: str) -> ItemList | None:
+        return self._items(self.popular_lists, category, k, surface)
+
+    def delete_user(self, user_id: str) -> dict[str, int]:
+        self._check()
+        mine = self.log.filter(pl.col("user_id") == user_id).height
+        self.log = self.log.filter(pl.col("user_id") != user_id)
+        return {"recommendations": int(self.lists.pop(user_id, None) is not None), "events": mine}
 
     def append_new_events(self, events: pl.DataFrame) -> pl.DataFrame:
         self._check()
@@ -133,12 +173,13 @@ class InMemoryTables:
         self._check()
         return self.log.filter(pl.col("timestamp") >= start).drop("event_id")
 
-    def _items(self, lists: Mapping[str, list[tuple[str, float]]], key: str, k: int) -> ItemList | None:
+    def _items(self, lists: Mapping[str, list[tuple[str, float]]], key: str, k: int, surface: str) -> ItemList | None:
         self._check()
-        if key not in lists or self.publication is None:
+        live = self.publications.get(surface)
+        if key not in lists or live is None:
             return None
         rows = [ListedItem(item, item, rank, score) for rank, (item, score) in enumerate(lists[key][:k], start=1)]
-        return ItemList(key, self.publication.run_id, self.publication.as_of, tuple(rows))
+        return ItemList(key, live.run_id, live.as_of, tuple(rows))
 
     def _check(self) -> None:
         if self.is_down:

@@ -11,7 +11,9 @@ from genre_pipeline.adapters.partitions import PartitionStore
 from genre_pipeline.contracts.tables import TIME
 from genre_pipeline.features.histories import user_histories, user_vectors
 from genre_pipeline.features.statistics import item_statistics, user_statistics
+from genre_pipeline.recommenders.rules import RulesConfig
 from genre_pipeline.serving.published import load_published_run
+from genre_pipeline.serving.scoring import NewItemEncoder
 from genre_pipeline.serving.service import RecommendationService
 from genre_pipeline.serving.settings import ServingConfig
 from tests import scenario
@@ -103,7 +105,14 @@ def published_lists() -> dict[str, list[tuple[str, float]]]:
     return {user: [(item, 8.0 - rank) for rank, item in enumerate(rest[:8])] for user, rest in unseen.items()}
 
 
-def build_world(root: Path, config: ServingConfig | None = None, *, is_published: bool = True) -> World:
+def build_world(
+    root: Path,
+    config: ServingConfig | None = None,
+    *,
+    is_published: bool = True,
+    rules: RulesConfig | None = None,
+    encoder: NewItemEncoder | None = None,
+) -> World:
     """A warm service over the published night; the clock stands six hours after `as_of`."""
     partitions = write_partitions(root)
     tables, features, clock = InMemoryTables(), InMemoryFeatures(), Clock(scenario.AS_OF + timedelta(hours=6))
@@ -118,8 +127,10 @@ def build_world(root: Path, config: ServingConfig | None = None, *, is_published
         config or ServingConfig(),
         tables=tables,
         features=features,
-        load_run=lambda publication: load_published_run(publication, partitions),
+        load_run=lambda publication: load_published_run(publication, partitions, rules=rules, model_version="model-1"),
         clock=clock,
+        rules=rules,
+        encoder=encoder,
     )
     service.warm_up()
     return World(service, tables, features, partitions, clock)

@@ -186,8 +186,8 @@ def test_no_user_ids_in_the_log(client: TestClient, world: World, caplog: pytest
 def test_openapi_has_examples_and_the_error_body(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {
-        "/v1/users/{user_id}/recommendations", "/v1/items/{item_id}/similar", "/v1/popular", "/v1/events",
-        "/healthz", "/readyz",
+        "/v1/users/{user_id}/recommendations", "/v1/users/{user_id}", "/v1/items/{item_id}/similar", "/v1/popular",
+        "/v1/score", "/v1/sessions/recommendations", "/v1/events", "/healthz", "/readyz",
     }  # fmt: skip
     event = schema["components"]["schemas"]["Event"]["properties"]
     assert event["user_id"]["examples"] == ["196"]

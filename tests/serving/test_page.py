@@ -83,7 +83,7 @@ def test_pictures_and_sounds_of_items(client: TestClient) -> None:
     assert picture.headers["content-security-policy"] == "default-src 'none'; sandbox"
     assert client.get("/media/audio/i01").headers["content-type"] == "audio/wav"
     for path in (
-        "/media/image/i02",
+        "/media/image/i06",
         "/media/image/nowhere",
         "/media/secret/i01",
         "/media/image/..%2F..%2Fetc%2Fpasswd",

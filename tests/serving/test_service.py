@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from genre_pipeline.contracts.errors import NotPublishedError, RequestError, UnknownItemError
 from genre_pipeline.serving.answers import Event, RecommendationsAnswer
-from genre_pipeline.serving.service import ALL_SEEN, NO_POPULAR, NO_SIMILAR, NOT_REFRESHED
+from genre_pipeline.serving.ladder import ALL_SEEN, FEWER
+from genre_pipeline.serving.recording import NOT_REFRESHED
+from genre_pipeline.serving.service import NO_POPULAR, NO_SIMILAR
 from genre_pipeline.serving.settings import ServingConfig
 from genre_pipeline.serving.state import NO_FEATURES, NO_LIST, NO_VECTOR, ONLINE_STORE_DOWN, OTHER_MODEL, TABLES_DOWN
 from tests import scenario
@@ -26,7 +28,7 @@ def world(night: Path) -> World:
 
 
 def post(world: World, *events: Event) -> tuple[int, int]:
-    answer = world.service.refresh_features(*world.service.log_events(list(events)))
+    answer = world.service.recorder.refresh(*world.service.recorder.log(list(events)))
     return answer.accepted, answer.duplicates
 
 
@@ -120,10 +122,10 @@ class TestRecommend:
         assert (answer.strategy, answer.degraded) == ("real-time", [TABLES_DOWN])
         assert len(ids(answer)) == 5
 
-    def test_popular_when_both_stores_are_down_and_still_no_repeats(self, world: World) -> None:
+    def test_similar_to_the_past_when_both_stores_are_down_and_still_no_repeats(self, world: World) -> None:
         world.tables.is_down = world.features.is_down = True
         answer = world.service.recommend(USER, 5)
-        assert (answer.strategy, answer.degraded) == ("popular", [ONLINE_STORE_DOWN, TABLES_DOWN])
+        assert (answer.strategy, answer.degraded) == ("similar", [ONLINE_STORE_DOWN, TABLES_DOWN])
         assert not set(ids(answer)) & seen_by(USER)
 
     def test_no_user_vector_where_no_item_has_one(self, world: World) -> None:
@@ -212,14 +214,14 @@ class TestEvents:
         assert after["days_since_last"] == 0
 
     def test_unknown_item_is_kept_and_named(self, world: World) -> None:
-        answer = world.service.refresh_features(*world.service.log_events([Event(user_id=USER, item_id="brand-new")]))
+        answer = world.service.recorder.refresh(*world.service.recorder.log([Event(user_id=USER, item_id="brand-new")]))
         assert (answer.accepted, answer.unknown_items, answer.degraded) == (1, ["brand-new"], [])
         assert world.features.online("user_histories", [USER])["item_ids"][0][-1] == "brand-new"
         assert world.service.recommend(USER).strategy == "real-time"
 
     def test_events_wait_while_the_online_store_is_down(self, world: World) -> None:
         world.features.is_down = True
-        answer = world.service.refresh_features(*world.service.log_events([Event(user_id=USER, item_id="i20")]))
+        answer = world.service.recorder.refresh(*world.service.recorder.log([Event(user_id=USER, item_id="i20")]))
         assert (answer.accepted, answer.degraded) == (1, [NOT_REFRESHED])
         assert "i20" not in ids(world.service.recommend(USER, 10))
         world.features.is_down = False
@@ -228,7 +230,7 @@ class TestEvents:
 
     def test_events_before_the_first_night_wait_for_it(self, night: Path) -> None:
         world = build_world(night, is_published=False)
-        answer = world.service.refresh_features(*world.service.log_events([Event(user_id="early", item_id="i01")]))
+        answer = world.service.recorder.refresh(*world.service.recorder.log([Event(user_id="early", item_id="i01")]))
         assert (answer.accepted, answer.degraded) == (1, [NOT_REFRESHED])
         world.tables.publish("run-1", scenario.LAST_DAY, scenario.AS_OF)
         world.service.held.look()
@@ -263,12 +265,12 @@ class TestEvents:
     )
     def test_bad_events_are_refused_and_nothing_is_written(self, world: World, event: Event) -> None:
         with pytest.raises(RequestError):
-            world.service.log_events([Event(user_id="u", item_id="i02"), event])
+            world.service.recorder.log([Event(user_id="u", item_id="i02"), event])
         assert world.tables.log.is_empty()
 
     def test_too_many_events_are_refused(self, world: World) -> None:
         with pytest.raises(RequestError, match="101 events"):
-            world.service.log_events([Event(user_id="u", item_id="i01")] * 101)
+            world.service.recorder.log([Event(user_id="u", item_id="i01")] * 101)
 
 
 class TestListsForEverybody:
@@ -277,9 +279,11 @@ class TestListsForEverybody:
         assert [(line.item_id, line.rank) for line in answer.items] == [("i02", 1), ("i04", 2)]
         assert answer.degraded == []
 
-    def test_similar_falls_back_to_popular_without_the_item_itself(self, world: World) -> None:
+    def test_similar_falls_back_to_vectors_then_popular_without_the_item_itself(self, world: World) -> None:
         answer = world.service.similar("i02", 100)
-        assert answer.degraded == [NO_SIMILAR]
+        assert (answer.strategy, answer.degraded) == ("similar", [NO_SIMILAR, FEWER])
+        textless = world.service.similar(scenario.TEXTLESS_ITEM, 3)
+        assert (textless.strategy, textless.degraded) == ("popular", [NO_SIMILAR])
         assert len(answer.items) == scenario.N_ITEMS - 2
         assert "i02" not in [line.item_id for line in answer.items]
 

@@ -1,0 +1,132 @@
+"""Degrading in order: the best strategy that has something to show, and what is given up before a list is empty. Pure.
+
+real-time → published → similar → popular-in-category → popular. Where nothing is left to show at all, in this order:
+what the user has had is shown again, the categories asked for are let go, what was to be left out is shown.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules
+from genre_pipeline.serving.choosing import Scored, by_rules, by_score, with_reasons
+from genre_pipeline.serving.published import PublishedRun
+from genre_pipeline.serving.scorer import (
+    Pool,
+    PublishedList,
+    UserState,
+    category_pool,
+    filled,
+    popular_pool,
+    published_pool,
+    real_time_pool,
+    similar_pool,
+)
+from genre_pipeline.serving.settings import ServingConfig
+
+Strategy = Literal["real-time", "published", "similar", "popular-in-category", "popular"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+"""Best first."""
+ALL_SEEN = "all_seen: the user has had every item that may be shown; these are repeats"
+NO_SUCH_CATEGORY = "no_such_category: no item of these categories may be shown; these are of others"
+ALL_EXCLUDED = "all_excluded: `exclude` leaves nothing to show; these are items that it names"
+FEWER = "fewer_items: not so many items may be shown"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a caller wants of a list."""
+
+    k: int
+    strategy: Strategy = "real-time"
+    """Where to begin; the ones above it are not asked."""
+    categories: tuple[str, ...] = ()
+    """Only items with one of these; all where empty."""
+    exclude: tuple[str, ...] = ()
+    """Items to leave out."""
+    available_only: bool | None = None
+    """None: as the rules say."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A list and how it came about."""
+
+    strategy: Strategy
+    chosen: Scored
+    degraded: list[str]
+
+
+def choose(
+    run: PublishedRun, user: UserState, listed: PublishedList, ask: Ask, config: ServingConfig, *, variant: str,
+    seed: np.ndarray,
+) -> Choice:  # fmt: skip
+    """The list; empty only where nothing of the catalogue may be shown to anybody. `seed` is uint64 [1]."""
+    rules = run.rules[variant]
+    had = _membership(run, user.seen)
+    first = "popular" if variant == HOLDOUT else ask.strategy
+    for allowed, notes in _let_go(run, rules, ask, had):
+        at_first = first if not notes else "popular"
+        for strategy in STRATEGIES[STRATEGIES.index(at_first) :]:
+            pool = _POOLS[strategy](run, user, listed, allowed, ask.k, config)
+            if pool is not None:
+                chosen = _shown(run, pool, rules, allowed, had if not notes else had & ~had, ask.k, user, seed, config)
+                return Choice(strategy, chosen, [*notes, FEWER] if len(chosen) < ask.k else notes)
+    nothing = np.zeros(0, dtype=np.int64)
+    return Choice("popular", Scored(nothing, nothing.astype(np.float32), np.zeros((4, 0), dtype=np.float32)), [])
+
+
+def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """What may be shown, bool [items], and what was given up for it, step by step."""
+    available_only = rules.rules.filters.available_only if ask.available_only is None else ask.available_only
+    base = rules.is_allowed & (run.is_candidate if available_only else run.exists)
+    fresh = base if rules.rules.repeats.most else base & ~had
+    of_category = run.in_categories(ask.categories) if ask.categories else np.ones(run.n_items, dtype=bool)
+    kept = ~_membership(run, run.positions_of(ask.exclude))
+    yield fresh & of_category & kept, []
+    yield base & of_category & kept, [ALL_SEEN]
+    if ask.categories:
+        yield base & ~had & kept, [NO_SUCH_CATEGORY]
+        yield base & kept, [NO_SUCH_CATEGORY, ALL_SEEN]
+    yield base, [ALL_EXCLUDED]
+
+
+def _shown(
+    run: PublishedRun, pool: Pool, rules: ItemRules, allowed: np.ndarray, had: np.ndarray, k: int, user: UserState,
+    seed: np.ndarray, config: ServingConfig,
+) -> Scored:  # fmt: skip
+    if rules.changes_nothing:
+        pool = filled(run, pool, allowed, k)
+        return with_reasons(by_score(pool, k), pool, run, user, config)
+    pool = filled(run, pool, allowed, run.n_items)
+    chosen, is_pinned, is_drawn = by_rules(run, pool, rules, allowed, had, k, seed)
+    return with_reasons(chosen, pool, run, user, config, is_pinned, is_drawn)
+
+
+def _membership(run: PublishedRun, positions: np.ndarray) -> np.ndarray:
+    members = np.zeros(run.n_items, dtype=bool)
+    members[positions] = True
+    return members
+
+
+_Offer = Callable[[PublishedRun, UserState, PublishedList, np.ndarray, int, ServingConfig], Pool | None]
+
+
+def _real_time(
+    run: PublishedRun, user: UserState, listed: PublishedList, allowed: np.ndarray, k: int, config: ServingConfig
+) -> Pool | None:
+    if user.vector is None or not allowed.any():
+        return None
+    return real_time_pool(run, user, listed, allowed, k, config)
+
+
+_POOLS: dict[Strategy, _Offer] = {
+    "real-time": _real_time,
+    "published": lambda run, _user, listed, allowed, _k, _config: published_pool(run, listed, allowed),
+    "similar": lambda run, user, _listed, allowed, k, config: similar_pool(run, user, allowed, k, config),
+    "popular-in-category": lambda run, user, _listed, allowed, _k, config: category_pool(run, user, allowed, config),
+    "popular": lambda run, _user, _listed, allowed, _k, _config: popular_pool(run, allowed),
+}
+"""What each strategy offers; None where it has nothing."""
