@@ -3,11 +3,12 @@
 import dagster as dg
 import polars as pl
 
+from genre_pipeline.contracts.columns import DAY
 from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEMS, USERS
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import load_night, sayer
 from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
-from genre_pipeline.evaluation.ablation import ablation_markdown
+from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metrics
 from genre_pipeline.evaluation.console import markdown_table
 from genre_pipeline.offline.ablation import evaluate_with_ablations
 from genre_pipeline.offline.writing import write_reports
@@ -33,7 +34,15 @@ def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
     found, frame = evaluated.result, evaluated.result.metrics
     manifest = project.partitions.write(EVALUATION, day, frame, decisions={"cut": found.protocol.cut})
     folder = project.home / "reports" / day
-    write_reports(evaluated, folder)
+    files = [folder / name for name in write_reports(evaluated, folder)]
+    for name, ablation in evaluated.ablations.items():
+        project.models.log_evaluation(
+            EVALUATION,
+            run_name=f"{name} {day}",
+            metrics=ablation_metrics(ablation),
+            files=files,
+            tags={DAY: day, "ablation": name, "run_id": context.run_id},
+        )
     ours, floor = ndcg_of(frame, "hybrid"), ndcg_of(frame, "popularity")
     check = passed(EVALUATION, "hybrid_beats_popularity", ours > floor, hybrid=ours, popularity=floor)
     return result(

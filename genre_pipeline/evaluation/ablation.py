@@ -35,6 +35,23 @@ def ablation_markdown(result: EvaluationResult) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def ablation_metrics(result: EvaluationResult) -> dict[str, float]:
+    """What an experiment tracker keeps: "<variant>/ndcg", "<variant>/recall", and "<variant>/cold_recall".
+
+    Of a variant's name, letters, digits, spaces and `_-.:` stay as they are: trackers take no others.
+    """
+    known = result.metrics.filter(pl.col("metric").is_in([NDCG, RECALL]))
+    cold = result.segments.metrics.filter((pl.col("kind") == COLD_ITEMS) & (pl.col("metric") == RECALL))
+    rows = pl.concat(
+        [
+            known.select(RECOMMENDER, "metric", "value"),
+            cold.select(RECOMMENDER, pl.lit(f"cold_{RECALL}").alias("metric"), "value"),
+        ]
+    )
+    named = rows.drop_nulls("value").with_columns(pl.col(RECOMMENDER).str.replace_all(r"[^A-Za-z0-9_.: -]", "-"))
+    return {f"{name}/{metric}": value for name, metric, value in named.rows()}
+
+
 def _row(name: str, result: EvaluationResult) -> dict[str, str]:
     k, own = result.protocol.k, result.metrics.filter(pl.col(RECOMMENDER) == name)
     versus = f"vs {result.champion}"
@@ -77,5 +94,5 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     # The reference minus the variant: the table says it from the variant's side.
     row = rows[0]
     if row["low"] is None:
-        return signed(-row["difference"])
+        return signed(0.0 - row["difference"])
     return f"{signed(-row['difference'])} [{signed(-row['high'])}, {signed(-row['low'])}] (p {p_value(row['p_holm'])})"

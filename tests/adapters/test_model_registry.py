@@ -202,3 +202,23 @@ def test_it_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     registry.set_alias(NAME, "champion", logged.version)
     assert registry.alias(NAME, "champion") == logged
     assert load_sequence_bundle(registry.download(NAME, "champion", tmp_path / "out")).sha256 == logged.sha256
+
+
+def test_an_evaluation_is_recorded_beside_the_trainings(registry: ModelRegistry, tmp_path: Path) -> None:
+    (tmp_path / "ablation.json").write_text("{}")
+    run_id = registry.log_evaluation(
+        "evaluation",
+        run_name="modalities 2024-03-10",
+        metrics={"without image/ndcg": 0.25, "all/cold_recall": 0.5},
+        files=[tmp_path / "ablation.json"],
+        tags={"day": "2024-03-10"},
+    )
+    from mlflow import MlflowClient
+
+    client = MlflowClient(registry.tracking_uri)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "modalities 2024-03-10")
+    assert run.data.metrics == {"without image/ndcg": 0.25, "all/cold_recall": 0.5}
+    assert run.data.tags["day"] == "2024-03-10"
+    assert [found.path for found in client.list_artifacts(run_id)] == ["ablation.json"]
+    assert registry.names() == []
