@@ -12,7 +12,7 @@ request is left: what a repair or a chained request says depends on the replies 
 DIR holds `ml-100k` (GroupLens' files; plots from `omdb_metadata.jsonl` where it lies there) and `amazon-beauty`
 (`items.tsv`: item_id, asin, title; `sequences.txt`: a user and its items in order, a line each). The slice: everything
 of MovieLens; of Beauty all summaries, profiles of users with up to 20 items, synthetic items for those with up to 5.
-Replies fill the ledger of a project in `--home`; what has none falls back, and the tables say how much that is.
+What has no reply falls back, and the tables say how much that is. Writes Markdown to standard output.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,25 +31,31 @@ import numpy as np
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.contracts.language_model import CallFailed, FailureKind, LanguageModel, Prompt, Reply
+from genre_pipeline.contracts.language_model import CallFailed, FailureKind, LanguageModel, Prompt, Reply, Spending
 from genre_pipeline.evaluation.ablation import ablation_markdown
 from genre_pipeline.evaluation.metrics import NDCG
 from genre_pipeline.evaluation.result import EvaluationResult
 from genre_pipeline.generation.budget import Budget, BudgetConfig
 from genre_pipeline.generation.calls import ask as ask_model
+from genre_pipeline.generation.ledger import Call
 from genre_pipeline.generation.requests import Answer, Request, canonical_json
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.ablation import judge_variants
 from genre_pipeline.offline.ablation_generation import OFF, variants_asked, with_content
-from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set
+from genre_pipeline.offline.dataset import prepare, source_of, training_set
 from genre_pipeline.offline.generation import Ask, Past, generate
 from genre_pipeline.offline.judging import ProtocolName
-from genre_pipeline.project import Project
 from genre_pipeline.training.splits import split_by_time, split_leave_one_out
 
-PROTOCOLS: dict[str, ProtocolName] = {"ml-100k": "time", "amazon-beauty": "leave-one-out"}
+RUNS: tuple[tuple[str, ProtocolName], ...] = (
+    ("ml-100k", "time"),
+    ("ml-100k", "leave-one-out"),
+    ("amazon-beauty", "leave-one-out"),
+)
 DOMAINS = {"ml-100k": "films", "amazon-beauty": "shop"}
 BEAUTY_PROFILE_ITEMS = 20
+CHAINED = ("chain", "all")
+"""Not worth asking before the profiles have been written."""
 NO_MODEL = "nobody"
 
 
@@ -73,6 +80,19 @@ class Replayed(LanguageModel):
             self.missing[prompt_key(prompt)] = prompt
             return CallFailed(FailureKind.BUDGET, "not in the file of replies")
         return Reply(found["text"], found["input_tokens"], found["output_tokens"], found["seconds"], 0.0)
+
+
+class MemoryLedger:
+    """`generation.ledger.Ledger` that forgets: the file of replies is what is kept."""
+
+    def replies(self, request_keys: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    def record(self, calls: Sequence[Call]) -> None:
+        pass
+
+    def spending(self, day: date) -> Spending:
+        return Spending()
 
 
 @dataclass
@@ -102,37 +122,37 @@ class Spent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ml-100k and amazon-beauty")
-    parser.add_argument("--only", choices=list(PROTOCOLS), help="one of the two")
-    parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors and the ledger are kept")
+    parser.add_argument("--only", choices=list(DOMAINS), help="one of the two")
+    parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors are kept")
     parser.add_argument("--requests", type=Path, help="write what has no reply yet, and judge nothing")
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
     options = parser.parse_args()
-    names = [options.only] if options.only else list(PROTOCOLS)
+    runs = [(name, protocol) for name, protocol in RUNS if options.only in (None, name)]
     model = read_replies(options.replies)
     if options.requests is not None:
-        for name in names:
-            collect(standard_folder(options.data / name, options.home), name, options.home, model)
+        for name, protocol in runs:
+            collect(standard_folder(options.data / name, options.home), name, protocol, options.home, model)
         write_requests(options.requests, model.missing)
         return
     print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
-    for name in names:
-        print(section(standard_folder(options.data / name, options.home), name, options.home, model), flush=True)
+    for name, protocol in runs:
+        folder = standard_folder(options.data / name, options.home)
+        print(section(folder, name, protocol, options.home, model), flush=True)
 
 
-def section(folder: Path, name: str, home: Path, model: Replayed) -> str:
+def section(folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed) -> str:
     """The ablation of one data set as Markdown."""
     start = time.perf_counter()
     config = configuration(name, home)
     prepared = prepare(source_of(folder), config)
     spent: dict[str, Spent] = {}
-    asked = variants_asked(prepared, config, asking(config, model, spent))
-    protocol = PROTOCOLS[name]
+    asked = variants_asked(prepared, config, asking(model, spent))
     result = judge_variants("generation", asked, OFF, prepared, config, protocol=protocol, step_days=7, say=note)
     facts = f"{result.protocol.users:,} users, {result.protocol.items:,} items, protocol {protocol}"
     minutes = (time.perf_counter() - start) / 60
     return "\n".join(
         [
-            f"## {name}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
+            f"## {name}, {protocol}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
             ablation_markdown(result),
             f"\nnDCG@{result.protocol.k} by segment:\n",
             segments(result),
@@ -142,20 +162,20 @@ def section(folder: Path, name: str, home: Path, model: Replayed) -> str:
     )
 
 
-def collect(folder: Path, name: str, home: Path, model: Replayed) -> None:
+def collect(folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed) -> None:
     """Note every request of the variants that has no reply; nothing is encoded for it."""
     config = configuration(name, home)
     blind = config.recommenders.model_copy(update={"enabled": ("popularity",)})
     prepared = prepare(source_of(folder), config.model_copy(update={"recommenders": blind}))
-    split = (split_by_time if PROTOCOLS[name] == "time" else split_leave_one_out)(prepared.data.interactions)
+    split = (split_by_time if protocol == "time" else split_leave_one_out)(prepared.data.interactions)
     data = training_set(prepared, split, config, only_known_items=True)
     data = replace(data, item_vectors={"text_llm": np.zeros((data.n_items, 1), dtype=np.float32)})
     past = Past(split.past, prepared.data.items, split.as_of, prepared.data.has_clock)
-    ask = asking(config, model, {})
+    ask = asking(model, {})
     for variant in variants_asked(prepared, config, ask):
-        if variant.name != OFF:
+        if variant.name != OFF and (model.replies or variant.name not in CHAINED):
             generate(past, data, variant.config, ask=ask, encode=lambda texts: np.zeros((len(texts), 1), np.float32))
-        note(f"{name}, {variant.name}: {len(model.missing):,} requests without a reply")
+        note(f"{name}, {protocol}, {variant.name}: {len(model.missing):,} requests without a reply")
 
 
 def configuration(name: str, home: Path) -> GenreConfig:
@@ -167,14 +187,13 @@ def configuration(name: str, home: Path) -> GenreConfig:
     return config.model_copy(update={"generation": config.generation.model_copy(update=changes)})
 
 
-def asking(config: GenreConfig, model: Replayed, spent: dict[str, Spent]) -> Ask:
-    """The pipeline's own driver over a ledger of this model, with no limits: nothing is really asked."""
-    ledger = Project(config).ledger
+def asking(model: Replayed, spent: dict[str, Spent]) -> Ask:
+    """The pipeline's own driver, without limits: nothing is really asked."""
+    ledger = MemoryLedger()
 
     def ask(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
-        day = config.days.start
-        budget = Budget(BudgetConfig(), ledger.spending(day))
-        answers = ask_model(requests, model, ledger, budget, scheme.parse, day=day).answers
+        budget = Budget(BudgetConfig(), Spending())
+        answers = ask_model(requests, model, ledger, budget, scheme.parse, day=date.min).answers
         spent.setdefault(f"{scheme.name}{'' if scheme.name not in spent else ', again'}", Spent()).add(
             scheme.name, answers, model
         )
@@ -187,10 +206,10 @@ def segments(result: EvaluationResult) -> str:
     wanted = result.segments.metrics.filter(pl.col("metric").str.starts_with(NDCG))
     names = [result.champion, *(name for name in result.recommenders() if name != result.champion)]
     lines = [["segment", "users", *names]]
-    for (kind, segment), rows in wanted.group_by("kind", "segment", maintain_order=True):
+    for rows in wanted.partition_by("kind", "segment", maintain_order=True):
         values = dict(zip(rows["recommender"], rows["value"], strict=True))
         shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in names]
-        lines.append([f"{kind} {segment}", f"{rows['users'].max():,}", *shown])
+        lines.append([f"{rows['kind'][0]} {rows['segment'][0]}", f"{rows['users'].max():,}", *shown])
     return markdown(lines)
 
 
@@ -231,7 +250,8 @@ def write_requests(path: Path, prompts: dict[str, Prompt]) -> None:
 
 def read_replies(paths: Iterable[Path]) -> Replayed:
     """The first line of a file names the model, the others hold its replies."""
-    names, replies = set(), {}
+    names: set[str] = set()
+    replies: dict[str, dict[str, Any]] = {}
     for path in paths:
         rows = iter(lines_of(path))
         names.add(next(rows)["identity"])

@@ -4,7 +4,7 @@
 
 MODEL is a directory of safetensors with its tokenizer, or a hub id. A request is a line of JSON: key, system, user,
 max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a line a reply: key,
-text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, as many texts a batch as `--tokens` lets.
+text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, in batches of at most `--tokens`.
 Replies that the file has already are not asked for again, so that a run that was cut off goes on.
 """
 

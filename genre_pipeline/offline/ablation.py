@@ -4,7 +4,7 @@ A variant stands in the place of a recommender, so that everything an evaluation
 segments, cold items) holds for ablations as it is. A further ablation is a module with an `Ablation`, named below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -59,8 +59,26 @@ def ablate(
     Raises `ConfigError` where the data leave nothing to compare.
     """
     ablation = ABLATIONS[name]
+    variants = ablation.variants(prepared, config)
+    return judge_variants(
+        name, variants, ablation.reference, prepared, config, protocol=protocol, step_days=step_days, say=say
+    )
+
+
+def judge_variants(
+    name: str,
+    variants: Iterable[Variant],
+    reference: str,
+    prepared: Prepared,
+    config: GenreConfig,
+    *,
+    protocol: ProtocolName,
+    step_days: int,
+    say: Say,
+) -> EvaluationResult:
+    """`ablate`, of variants that the caller makes; the first is the `reference`."""
     judgements = []
-    for variant in ablation.variants(prepared, config):
+    for variant in variants:
         say(f"{name}: {variant.name}")
         walked = walk(variant.prepared, variant.config, protocol=protocol, step_days=step_days, say=_quiet)
         judgements.append(_Judgement(variant, [_renamed(step, variant) for step in walked.steps]))
@@ -72,7 +90,7 @@ def ablate(
         )
     steps = [_together(of_step) for of_step in zip(*(one.steps for one in judgements), strict=True)]
     facts = RunFacts(cost=mean_cost(steps))
-    return judged(prepared.data, steps, config, protocol=protocol, facts=facts, champion=ablation.reference)
+    return judged(prepared.data, steps, config, protocol=protocol, facts=facts, champion=reference)
 
 
 @dataclass(frozen=True)
