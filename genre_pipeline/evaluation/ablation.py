@@ -95,4 +95,4 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     row = rows[0]
     if row["low"] is None:
         return signed(0.0 - row["difference"])
-    return f"{signed(-row['difference'])} [{signed(-row['high'])}, {signed(-row['low'])}] (p {p_value(row['p_holm'])})"
+    return f"{signed(0.0 - row['difference'])} [{signed(0.0 - row['high'])}, {signed(0.0 - row['low'])}] (p {p_value(row['p_holm'])})"
