@@ -91,8 +91,8 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     rows = comparisons.filter((pl.col("metric") == metric) & (pl.col("versus") == name)).to_dicts()
     if not rows or rows[0]["difference"] is None:
         return ""
-    # The reference minus the variant: the table says it from the variant's side.
     row = rows[0]
-    if row["low"] is None:
-        return signed(0.0 - row["difference"])
-    return f"{signed(0.0 - row['difference'])} [{signed(0.0 - row['high'])}, {signed(0.0 - row['low'])}] (p {p_value(row['p_holm'])})"
+    # The reference minus the variant: the table says it from the variant's side. 0 - x, so that nothing has no sign.
+    mean, low, high = (None if row[end] is None else 0.0 - row[end] for end in ("difference", "high", "low"))
+    interval = "" if low is None else f" [{signed(low)}, {signed(high)}] (p {p_value(row['p_holm'])})"
+    return f"{signed(mean)}{interval}"
