@@ -20,7 +20,10 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path
 
 import polars as pl
@@ -29,6 +32,7 @@ import torch
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.models.causal_gguf import converted_gguf, find_gguf
 from genre_pipeline.models.tower_config import TowerConfig
+from genre_pipeline.training.batches import Windows
 from genre_pipeline.training.loop import train
 from genre_pipeline.training.splits import Split, split_by_time, split_leave_one_out
 from genre_pipeline.training.tower_config import TowerTrainingConfig
@@ -67,10 +71,7 @@ def measure_cache(options: argparse.Namespace) -> None:
         start = start_tower(data, texts, config, seed=options.seed, device=options.device, cache=cache)
         print(f"{name}: {start.own.shape} vectors before training, {time.perf_counter() - began:.1f} s", flush=True)
         task = start.task(config, None, None, learns=True)
-        batches, most = task.batches, options.steps
-        task.batches = lambda epoch, batches=batches, most=most: (  # type: ignore[method-assign,misc]
-            batch for _number, batch in zip(range(most), batches(epoch), strict=False)
-        )
+        task.batches = partial(first_batches, task.batches, options.steps)  # type: ignore[method-assign]
         curves[name] = train(task, config, seed=options.seed, device=options.device).curves
     whole, cached = (curves[name]["seconds"].diff().drop_nulls().to_list()[1:] for name in ("whole", "cached"))
     apart = float((curves["whole"]["train_loss"] - curves["cached"]["train_loss"]).abs().max())
@@ -81,6 +82,11 @@ def measure_cache(options: argparse.Namespace) -> None:
     print(
         f"losses {curves['whole']['train_loss'][0]:.4f} to {curves['whole']['train_loss'][-1]:.4f}, apart {apart:.1e}"
     )
+
+
+def first_batches(batches: Callable[[int], Iterator[Windows]], steps: int, _epoch: int) -> Iterator[Windows]:
+    """So many batches, of as many epochs as it takes."""
+    return islice(chain.from_iterable(batches(epoch) for epoch in count(1)), steps)
 
 
 def measure_training(options: argparse.Namespace) -> None:
