@@ -2,11 +2,21 @@
 
 import dagster as dg
 
-from genre_pipeline.defs import evaluation, features, jobs, modalities, output, preprocessing, recommenders, training
+from genre_pipeline.defs import (
+    evaluation,
+    features,
+    generation,
+    jobs,
+    modalities,
+    output,
+    preprocessing,
+    recommenders,
+    training,
+)
 from genre_pipeline.defs.console import console_logger
 from genre_pipeline.defs.resources import ProjectResource
 
-ROOMS = (preprocessing, features, modalities, training, recommenders, evaluation, output)
+ROOMS = (preprocessing, features, modalities, generation, training, recommenders, evaluation, output)
 
 defs = dg.Definitions(
     assets=[asset for room in ROOMS for asset in room.ASSETS],

@@ -17,9 +17,10 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import PopularItems, Recommendations, SimilarItems
 from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.defs.generation import enriched_night
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
 from genre_pipeline.defs.night import everything_known, known_users, load_night, sayer
-from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS, SIMILAR_SPACE
+from genre_pipeline.defs.shape import GENERATED, HAS_NETWORK, RECOMMENDER_VECTORS, SIMILAR_SPACE
 from genre_pipeline.defs.training import FINAL, VALIDATED, champion_recommender
 from genre_pipeline.features.nearest import similar_items as nearest_items
 from genre_pipeline.features.nearest import similar_items_table
@@ -60,7 +61,7 @@ def hybrid_settings(context: dg.AssetExecutionContext, project: dg.ResourceParam
 
 @daily_asset(
     group=GROUP,
-    same_day=[*_INPUTS, *_NETWORK, HYBRID_SETTINGS],
+    same_day=[*_INPUTS, *_NETWORK, *GENERATED, HYBRID_SETTINGS],
     all_days=[INTERACTIONS],
     checks=["keep_their_contract", "hold_nothing_seen", "reach_users"],
 )
@@ -70,7 +71,7 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     """
     day, config = context.partition_key, project.config
     night = load_night(project, day)
-    data = everything_known(project, night, day)
+    data = enriched_night(project, night, day, everything_known(project, night, day))
     tuned = _tuned(project, day)
     say = sayer(context)
     parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))

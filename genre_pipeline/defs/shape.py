@@ -16,6 +16,7 @@ from genre_pipeline.contracts.names import (
     ITEM_VECTORS,
 )
 from genre_pipeline.features.extraction import DENSE_TECHNIQUES, FUSED, FeaturesConfig, Vectors
+from genre_pipeline.generation.settings import SCHEMES
 from genre_pipeline.offline.ablation import to_prepare
 
 VECTOR_TABLES: Mapping[str, str] = {
@@ -85,3 +86,5 @@ USER_SPACE = VECTOR_TABLES[CONFIG.recommenders.content.vectors]
 """The table whose space users' vectors lie in: what content compares."""
 SIMILAR_SPACE = VECTOR_TABLES[CONFIG.publishing.similar_vectors]
 """The table whose nearest items are published."""
+GENERATED = tuple(name for name in SCHEMES if name in CONFIG.generation.enabled)
+"""The schemes that a language model writes by, in the order in which they feed each other."""

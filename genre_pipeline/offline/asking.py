@@ -1,29 +1,112 @@
-"""Who answers the requests of commands that run without Dagster: the ledger, and the configured model in its budget."""
+"""Who answers a scheme's requests: the ledger, then the configured model within the night's budget, or nobody.
 
-from collections.abc import Sequence
+Assets and commands ask through the same function, so that a question paid for by one is free for the other.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.errors import ModelFileError
+from genre_pipeline.contracts.language_model import LanguageModel
 from genre_pipeline.generation.budget import Budget
-from genre_pipeline.generation.calls import ask as ask_model
+from genre_pipeline.generation.calls import Answers, CallCounts, Report, ask
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.generation import Ask
 from genre_pipeline.project import Project
 
+Say = Callable[[str], None]
+_SAID_EVERY_S = 5.0
+
+
+def answered(
+    project: Project,
+    scheme: Scheme,
+    requests: Sequence[Request],
+    day: date,
+    *,
+    say: Say = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Answers:
+    """An answer to every request, in their order; `day` pays. Whatever has none falls back, with the reason.
+
+    Of more requests than `generation.budget.subjects` names for the scheme, the first are asked.
+
+    Raises `ConfigError` and `ModelFileError` where a model that is required cannot be had.
+    """
+    config = project.config.generation
+    model = _model(project, say)
+    if model is None:
+        return _unasked(scheme, requests, "no language model")
+    limit = config.budget.subjects.get(scheme.name, len(requests))
+    started = clock()
+    made = ask(
+        requests[:limit],
+        model,
+        project.ledger,
+        Budget(config.budget, project.ledger.spending(day)),
+        scheme.parse,
+        day=day,
+        is_over=lambda: config.budget.scheme_seconds is not None and clock() - started > config.budget.scheme_seconds,
+        report=_progress(scheme.name, say, clock),
+    )
+    rest = _unasked(scheme, requests[limit:], "budget: beyond budget.subjects")
+    return Answers([*made.answers, *rest.answers], _sum(made.counts, rest.counts))
+
 
 def asking(config: GenreConfig) -> Ask:
-    """Answers as a night's are: nothing is asked that the ledger knows, and nothing beyond the budget.
-
-    The day that pays is the last one with data. Without a model, everybody falls back.
-    """
+    """Answers for commands that run without Dagster. The day that pays is the last one with data."""
     project = Project(config)
+    day = config.days.end or config.days.start
 
-    def ask(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
-        model = project.language_model
-        if model is None:
-            return scheme.without_model(requests)
-        day = config.days.end or config.days.start
-        budget = Budget(config.generation.budget, project.ledger.spending(day))
-        return ask_model(requests, model, project.ledger, budget, scheme.parse, day=day).answers
+    def ask_scheme(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
+        return answered(project, scheme, requests, day).answers
 
-    return ask
+    return ask_scheme
+
+
+def _model(project: Project, say: Say) -> LanguageModel | None:
+    model = project.language_model
+    if model is None:
+        return None
+    try:
+        _ = model.identity
+    except ModelFileError as error:
+        if project.config.generation.model.is_required:
+            raise
+        say(f"No language model, so everybody gets the fallback. {error}")
+        return None
+    return model
+
+
+def _unasked(scheme: Scheme, requests: Sequence[Request], reason: str) -> Answers:
+    counts = CallCounts(requests=len(requests), fallbacks=len(requests), unasked=len(requests))
+    return Answers(scheme.without_model(requests, reason), counts)
+
+
+def _sum(made: CallCounts, rest: CallCounts) -> CallCounts:
+    return replace(
+        made,
+        requests=made.requests + rest.requests,
+        fallbacks=made.fallbacks + rest.fallbacks,
+        unasked=made.unasked + rest.unasked,
+    )
+
+
+def _progress(name: str, say: Say, clock: Callable[[], float]) -> Report:
+    """Says every few seconds how many are answered, how fast, and how long the rest will take."""
+    started = last = clock()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last < _SAID_EVERY_S and done < total:
+            return
+        last = now
+        rate = done / max(now - started, 1e-9)
+        say(f"{name}: {done:,} of {total:,}, {rate:.1f} a second, {(total - done) / rate:.0f} s left")
+
+    return report

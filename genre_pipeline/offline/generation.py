@@ -23,7 +23,7 @@ from genre_pipeline.generation.profiles import PROFILE, pooled_interests, told_h
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.generation.summaries import SUMMARY, with_summaries
-from genre_pipeline.generation.synthetic import texts_of, training_weights
+from genre_pipeline.generation.synthetic import Synthetic, texts_of, training_weights
 from genre_pipeline.generation.vocabulary import learn_vocabulary
 from genre_pipeline.preprocessing.dataset import Dataset
 from genre_pipeline.training.splits import Split
@@ -72,16 +72,29 @@ def generate(past: Past, data: TrainingSet, config: GenreConfig, *, ask: Ask, en
         profiles = profiling.frame(ask(profiling, profiling.requests(histories)), histories, as_of=past.as_of)
     if inventing.name in generation.enabled:
         asked = inventing.requests(histories, profiles if generation.chained else None)
-        invented = inventing.invented(ask(inventing, asked))
-        synthetic = inventing.snapped(
-            invented,
-            encode(texts_of(invented)),
-            item_ids=data.item_ids,
-            item_vectors=data.item_vectors[text_technique(config)],
-            is_candidate=data.is_candidate,
-            had=past.interactions,
-        )
+        synthetic = snapped(inventing, ask(inventing, asked), past, data, config, encode=encode)
     return Generated(summaries, profiles, synthetic)
+
+
+def snapped(
+    inventing: Synthetic,
+    answers: Sequence[Answer],
+    past: Past,
+    data: TrainingSet,
+    config: GenreConfig,
+    *,
+    encode: Encode,
+) -> pl.DataFrame:
+    """`SyntheticItems`: what was invented, with the nearest real item of each that its user has not had."""
+    invented = inventing.invented(answers)
+    return inventing.snapped(
+        invented,
+        encode(texts_of(invented)),
+        item_ids=data.item_ids,
+        item_vectors=data.item_vectors[text_technique(config)],
+        is_candidate=data.is_candidate,
+        had=past.interactions,
+    )
 
 
 def histories_to_tell(past: Past, summaries: pl.DataFrame | None, config: GenreConfig) -> pl.DataFrame:
