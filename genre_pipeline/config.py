@@ -19,9 +19,9 @@ from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
-from genre_pipeline.features.extraction import FeaturesConfig, Vectors
+from genre_pipeline.features.extraction import TOWER, FeaturesConfig, Vectors
 from genre_pipeline.generation.budget import BudgetConfig
-from genre_pipeline.generation.settings import GenerationConfig
+from genre_pipeline.generation.settings import GenerationConfig, SchemeName
 from genre_pipeline.preprocessing.cleaning import PreprocessingConfig
 from genre_pipeline.recommenders.audiences import AudiencesConfig
 from genre_pipeline.recommenders.reasons import ReasonsConfig
@@ -32,6 +32,7 @@ from genre_pipeline.sources.dataset import SourceConfig
 from genre_pipeline.sources.media import MediaConfig
 from genre_pipeline.training.distributed import DistributedConfig
 from genre_pipeline.training.promotion import PromotionConfig
+from genre_pipeline.training.tower_config import TowerTrainingConfig
 
 CONFIG_FILE = "genre.yaml"
 MLFLOW_SCHEMA = "mlflow"
@@ -67,6 +68,8 @@ class PublishingConfig(Settings):
 class WrittenConfig(GenerationConfig):
     """What a language model writes about items and users, who writes it, and what that may take."""
 
+    written: tuple[SchemeName, ...] = ()
+    """Schemes whose tables are made to be looked at, beside the enabled ones: no list is made with them."""
     model: LanguageModelConfig = LanguageModelConfig()
     """The language model, local or behind an endpoint."""
     budget: BudgetConfig = BudgetConfig()
@@ -110,6 +113,8 @@ class GenreConfig(BaseSettings):
     """Why an item is in a list."""
     rules: RulesConfig = RulesConfig()
     """What lists must keep, nightly and in real time alike, and experiments on it. The defaults change nothing."""
+    item_tower: TowerTrainingConfig = TowerTrainingConfig()
+    """A language model that reads items and learns from what users do."""
     distributed: DistributedConfig = DistributedConfig()
     """Whether the graph's trainings share their work among processes."""
     promotion: PromotionConfig = PromotionConfig()
@@ -137,6 +142,12 @@ class GenreConfig(BaseSettings):
                 f"recommenders.content.vectors is {self.recommenders.content.vectors!r}, "
                 f"which features.for_recommenders leaves out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tower_is_trained(self) -> Self:
+        if TOWER in self.features.for_recommenders and not self.item_tower.enabled:
+            raise ValueError("features.for_recommenders names tower, which item_tower.enabled switches off")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a language model writes about items and users each day. Only enabled schemes are in the graph."""
+"""What a language model writes about items and users each day. Schemes that are off are not in the graph."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -20,7 +20,7 @@ from genre_pipeline.contracts.tables import ItemSummaries, SyntheticItems, UserP
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
 from genre_pipeline.defs.night import everything_known, load_night, sayer
-from genre_pipeline.defs.shape import CONFIG, GENERATED, RECOMMENDER_VECTORS
+from genre_pipeline.defs.shape import CONFIG, GENERATED, RECOMMENDER_VECTORS, WRITTEN
 from genre_pipeline.generation.calls import Answers, CallCounts
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
@@ -32,8 +32,8 @@ from genre_pipeline.project import Project, as_of
 GROUP = "generation"
 _CHECKS = ["keeps_its_contract", "few_fell_back"]
 _EXAMPLES = 10
-_TAGS = [ITEM_SUMMARIES] if ITEM_SUMMARIES in GENERATED else []
-_PROFILES = [USER_PROFILES] if USER_PROFILES in GENERATED and CONFIG.generation.chained else []
+_TAGS = [ITEM_SUMMARIES] if ITEM_SUMMARIES in WRITTEN else []
+_PROFILES = [USER_PROFILES] if USER_PROFILES in WRITTEN and CONFIG.generation.chained else []
 
 
 @daily_asset(
@@ -180,4 +180,4 @@ def _told(value: Mapping[str, Any] | None) -> str:
 
 
 _OF_SCHEME = {ITEM_SUMMARIES: item_summaries, USER_PROFILES: user_profiles, SYNTHETIC_ITEMS: synthetic_items}
-ASSETS = [_OF_SCHEME[name] for name in GENERATED]
+ASSETS = [_OF_SCHEME[name] for name in WRITTEN]

@@ -87,4 +87,6 @@ USER_SPACE = VECTOR_TABLES[CONFIG.recommenders.content.vectors]
 SIMILAR_SPACE = VECTOR_TABLES[CONFIG.publishing.similar_vectors]
 """The table whose nearest items are published."""
 GENERATED = tuple(name for name in SCHEMES if name in CONFIG.generation.enabled)
-"""The schemes that a language model writes by, in the order in which they feed each other."""
+"""The schemes that lists are made with, in the order in which they feed each other."""
+WRITTEN = tuple(name for name in SCHEMES if name in {*CONFIG.generation.enabled, *CONFIG.generation.written})
+"""Those, and the ones whose tables are made all the same."""
