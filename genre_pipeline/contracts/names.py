@@ -30,6 +30,7 @@ SYNTHETIC_ITEMS = "synthetic_items"
 LLM_CALLS = "llm_calls"
 
 ITEM_TOWER = "item_tower"
+ITEM_TOWER_VECTORS = "item_tower_vectors"
 SEQUENCE_MODEL = "sequence_model"
 CHAMPION = "champion"
 CHALLENGER = "challenger"

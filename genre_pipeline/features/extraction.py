@@ -34,10 +34,12 @@ from genre_pipeline.features.vector_cache import EncodingCounts, VectorCache, en
 
 Technique = Literal["text_bag_of_words", "text_tfidf", "text_weighted", "text_llm", "text_causal"]
 DenseTechnique = Literal["text_weighted", "text_llm", "text_causal"]
-Vectors = Literal["text_weighted", "text_llm", "text_causal", "image", "audio", "fused"]
-"""Vectors that can be learned from: a text technique's, a modality's, or those of all modalities fused."""
+Vectors = Literal["text_weighted", "text_llm", "text_causal", "image", "audio", "fused", "tower"]
+"""Vectors that can be learned from: a text technique's, a modality's, those of all modalities fused, or those of a text
+tower that learned from behaviour."""
 DENSE_TECHNIQUES: tuple[DenseTechnique, ...] = get_args(DenseTechnique)
 FUSED: Vectors = "fused"
+TOWER: Vectors = "tower"
 Progress = Callable[[str, int, int], None]
 """Called with (technique, done, total) texts."""
 

@@ -10,9 +10,10 @@ import polars as pl
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
-from genre_pipeline.features.extraction import FUSED, FeaturesConfig, Progress, extract_for_recommenders
+from genre_pipeline.features.extraction import FUSED, TOWER, FeaturesConfig, Progress, extract_for_recommenders
 from genre_pipeline.features.tabular import TABULAR
 from genre_pipeline.features.vector_cache import VectorCache
+from genre_pipeline.offline.item_tower import tower_on
 from genre_pipeline.offline.item_vectors import fused_on, media_vectors
 from genre_pipeline.offline.tabular import tabular_vectors
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
@@ -66,7 +67,9 @@ def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_
         as_of=split.as_of,
         has_clock=prepared.data.has_clock,
         event_weights=config.event_weights,
-        item_vectors=vectors_on(prepared.vectors, prepared.data.items, split.past, config),
+        item_vectors=vectors_on(
+            prepared.vectors, prepared.data.items, split.past, config, has_clock=prepared.data.has_clock
+        ),
         only_known_items=only_known_items,
     )
 
@@ -82,15 +85,22 @@ def training_set_for_lists(
 
 
 def vectors_on(
-    vectors: Mapping[str, pl.DataFrame], items: pl.DataFrame, past: pl.DataFrame, config: GenreConfig
+    vectors: Mapping[str, pl.DataFrame],
+    items: pl.DataFrame,
+    past: pl.DataFrame,
+    config: GenreConfig,
+    *,
+    has_clock: bool = True,
 ) -> dict[str, pl.DataFrame]:
-    """The vectors that recommenders learn from; `fused`, where it is asked for, has learned of items in `past` only."""
+    """The vectors that recommenders learn from; `fused` and `tower`, where asked for, have learned of `past` only."""
     wanted = config.features.for_recommenders
     made: dict[str, pl.DataFrame] = {name: vectors[name] for name in wanted if name in vectors}
     if FUSED in wanted:
         parts = fusion_parts(vectors, items, past, config.features)
         if parts:
             made[FUSED], _ = fused_on(parts, past, config.features.fusion, seed=config.seed)
+    if TOWER in wanted:
+        made[TOWER] = tower_on(items, past, vectors, config, has_clock=has_clock)
     return made
 
 

@@ -74,6 +74,8 @@ class TrainedTower:
     """The user tower it learned with; its content is the catalogue's new vectors."""
     vectors: np.ndarray
     """float32 [n_items, W], of length 1; zeros where an item has no text."""
+    frozen: np.ndarray
+    """float32 [n_items, width]: the vectors that it had to beat."""
     curves: pl.DataFrame
     """A row an epoch of the common training: epoch, train_loss, learning_rate, validation_ndcg, seconds."""
     steps: pl.DataFrame
@@ -249,6 +251,7 @@ def _trained(
         finish_tower(task.reading.tower),
         task.model.users,
         task.model.users.items.content.numpy(),
+        start.data.item_vectors[OWN_CONTENT],
         curves.select("epoch", "train_loss", "learning_rate", VALIDATION_NDCG, "seconds"),
         result.curves,
         plan,
