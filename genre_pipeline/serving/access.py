@@ -56,7 +56,7 @@ class Access:
         self._keys: dict[str, ApiKey] | None = None
         self._read_at = 0.0
         self._reading: Future[None] | None = None
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="key-reader")
+        self._reader: ThreadPoolExecutor | None = None
         self._buckets: dict[str, _Bucket] = {}
 
     @property
@@ -83,6 +83,7 @@ class Access:
         """Read the keys again, beside the requests, when that is due."""
         is_due = self._monotonic() - self._read_at >= self._config.keys_reload_seconds
         if is_due and (self._reading is None or self._reading.done()):
+            self._reader = self._reader or ThreadPoolExecutor(1, thread_name_prefix="key-reader")
             self._reading = self._reader.submit(self.look)
 
     def refusal(self, method: str, path: str, query: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
@@ -104,8 +105,10 @@ class Access:
         return self._rate_refusal(key)
 
     def close(self) -> None:
-        """End the thread that reads keys."""
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        """End the thread that reads keys; the next one to be due begins another."""
+        if self._reader is not None:
+            self._reader.shutdown(wait=True)
+            self._reader = None
 
     def _known(self, given: str | None) -> ApiKey | None:
         key_id, secret = (split_key(given) if given else None) or ("", "")

@@ -20,20 +20,10 @@ from genre_pipeline.serving.scoring import (
 )
 from genre_pipeline.serving.service import NO_HISTORY
 from tests import scenario
-from tests.fakes.serving_world import MODEL, World, build_world
+from tests.fakes.serving_world import World, build_world
+from tests.fakes.text_axes import Axes
 
 BASE = "http://127.0.0.1:8000"
-
-
-class Axes:
-    """Encodes a text by which category's word it holds."""
-
-    def __init__(self, model: str = MODEL) -> None:
-        self.model = model
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        rows = [[float(name in text) for name in scenario.CATEGORIES] + [0.1] for text in texts]
-        return np.array(rows, dtype=np.float32)
 
 
 class Broken(Axes):
