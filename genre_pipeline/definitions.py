@@ -6,6 +6,7 @@ from genre_pipeline.defs import (
     evaluation,
     features,
     generation,
+    item_tower,
     jobs,
     modalities,
     output,
@@ -16,7 +17,7 @@ from genre_pipeline.defs import (
 from genre_pipeline.defs.console import console_logger
 from genre_pipeline.defs.resources import ProjectResource
 
-ROOMS = (preprocessing, features, modalities, generation, training, recommenders, evaluation, output)
+ROOMS = (preprocessing, features, modalities, generation, item_tower, training, recommenders, evaluation, output)
 
 defs = dg.Definitions(
     assets=[asset for room in ROOMS for asset in room.ASSETS],

@@ -13,9 +13,10 @@ from genre_pipeline.contracts.names import (
     ITEM_TEXT_CAUSAL,
     ITEM_TEXT_VECTORS,
     ITEM_TEXT_WEIGHTED,
+    ITEM_TOWER_VECTORS,
     ITEM_VECTORS,
 )
-from genre_pipeline.features.extraction import DENSE_TECHNIQUES, FUSED, FeaturesConfig, Vectors
+from genre_pipeline.features.extraction import DENSE_TECHNIQUES, FUSED, TOWER, FeaturesConfig, Vectors
 from genre_pipeline.generation.settings import SCHEMES
 from genre_pipeline.offline.ablation import to_prepare
 
@@ -26,16 +27,20 @@ VECTOR_TABLES: Mapping[str, str] = {
     "image": ITEM_IMAGE_VECTORS,
     "audio": ITEM_AUDIO_VECTORS,
     "fused": ITEM_VECTORS,
+    "tower": ITEM_TOWER_VECTORS,
 }
 """Where each technique's vectors lie."""
 _NETWORK = "sequential"
 
 
 def made_vectors(features: FeaturesConfig) -> tuple[Vectors, ...]:
-    """The vectors that the graph makes; `fused` where there is anything beside text, or a recommender asks for it."""
+    """The vectors that the graph makes; `fused` where there is anything beside text, or a recommender asks for it, as
+    for `tower`.
+    """
     texts = [technique for technique in DENSE_TECHNIQUES if technique in features.techniques]
     is_fused = bool(features.media) or FUSED in features.for_recommenders
-    return (*texts, *features.media, *([FUSED] if is_fused else []))
+    has_tower = TOWER in features.for_recommenders
+    return (*texts, *features.media, *([FUSED] if is_fused else []), *([TOWER] if has_tower else []))
 
 
 def fused_parts(features: FeaturesConfig) -> tuple[Vectors, ...]:
@@ -57,11 +62,12 @@ def checked(config: GenreConfig) -> GenreConfig:
         _require("features.fused_text", features.fused_text, "features.techniques", made)
     _require("recommenders.content.vectors", config.recommenders.content.vectors, "features", made)
     _require("reasons.vectors", config.reasons.vectors, "features.for_recommenders", features.for_recommenders)
-    if _NETWORK in config.recommenders.enabled and config.recommenders.sequential.training.content == FUSED:
+    content = config.recommenders.sequential.training.content
+    if _NETWORK in config.recommenders.enabled and content in (FUSED, TOWER):
         raise ConfigError(
-            "recommenders.sequential.training.content is 'fused', a space that is learned anew every day, while a "
+            f"recommenders.sequential.training.content is {content!r}, a space that is learned anew every day, while a "
             "network serves for many",
-            remedy="Use the vectors of one modality; `genre evaluate` and `genre batch` take fused ones too.",
+            remedy="Use a technique that is the same every day; `genre evaluate` and `genre batch` take these too.",
         )
     return config
 

@@ -1,6 +1,5 @@
 """The user-sequence network of each day, and which of the networks serves: challenger, then champion."""
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Mapping, Set
@@ -11,7 +10,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from genre_pipeline.adapters.code_version import code_version
 from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.names import (
     CHALLENGER,
@@ -19,7 +17,6 @@ from genre_pipeline.contracts.names import (
     INTERACTIONS,
     ITEMS,
     SEQUENCE_MODEL,
-    TRAINING_SERVICE,
     USERS,
 )
 from genre_pipeline.contracts.training_set import TrainingSet
@@ -27,6 +24,7 @@ from genre_pipeline.defs.curves import CURVE_CLAIM, curve_check, curve_picture
 from genre_pipeline.defs.launchpad import launched, launchpad_schema
 from genre_pipeline.defs.materialise import Result, daily_asset, result
 from genre_pipeline.defs.night import everything_known, load_night
+from genre_pipeline.defs.origin import origin
 from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS
 from genre_pipeline.offline.dataset import training_set
 from genre_pipeline.project import Project
@@ -246,26 +244,11 @@ def _register(project: Project, day: str, config: SequenceTrainingConfig, valida
             steps=validated.steps,
             bundle=bundle,
             figures={"curves": picture},
-            tags={**_origin(project, day), **gpu},
+            tags={**origin(project, day, _INPUTS, RECOMMENDER_VECTORS), **gpu},
         )
     if day == max(project.partitions.keys(SEQUENCE_MODEL)):
         project.models.set_alias(SEQUENCE_MODEL, CHALLENGER, version.version)
     return version.version
-
-
-def _origin(project: Project, day: str) -> dict[str, str]:
-    """Where a training came from: day, data, features, code."""
-    days = [key for key in project.partitions.keys(INTERACTIONS) if key <= day]
-    read = [(INTERACTIONS, key) for key in days] + [(table, day) for table in _INPUTS]
-    lines = [f"{table} {key} {project.partitions.manifest(table, key).fingerprint}" for table, key in read]
-    return {
-        "day": day,
-        "seed": str(project.config.seed),
-        "data_fingerprint": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-        "feature_service": TRAINING_SERVICE,
-        "feature_tables": ", ".join(RECOMMENDER_VECTORS),
-        "mlflow.source.git.commit": code_version(),
-    }
 
 
 ASSETS = [sequence_model, champion] if HAS_NETWORK else []
