@@ -3,7 +3,8 @@
 Built by pure functions, the same bytes at every call. It has structure that can be learnt: three tastes, three
 categories of eight items, and within a category the item after `j` tends to be `j + 3`. And it has what real data has:
 ids with leading zeros, markup and other scripts in titles, equal timestamps, exact duplicates, rows that break a rule,
-a cold item, an unavailable item, an item without any text, a cold user, a user with a single event. Rows are in the
+a cold item, an unavailable item, an item without any text, a cold user, a user with a single event, pictures and sounds
+that are broken, missing or silent. Rows are in the
 order of users, not of time. Raw columns are text, as a csv file would give them.
 """
 
@@ -38,13 +39,21 @@ HTML_ITEM = "i03"
 UNICODE_ITEM = "i10"
 """Its title is decomposed (NFD), with a zero-width and a bidi character."""
 TEXTLESS_ITEM = "i22"
-"""No title, no description, no categories; has interactions."""
+"""No title, no description, no categories: a picture alone; has interactions."""
 UNAVAILABLE_ITEM = "i23"
 """Has interactions, may not be recommended."""
 COLD_ITEM = "i24"
-"""Nobody has had it yet; published on the last day, with text and a category."""
+"""Nobody has had it yet; published on the last day, with text, a category and a picture."""
 UNLISTED_ITEM = "i99"
 """Has an interaction but no row in the items' table."""
+BROKEN_IMAGE_ITEM = "i02"
+"""Its picture is a file of words."""
+MISSING_IMAGE_ITEM = "i04"
+"""Its picture is named, and not there."""
+BROKEN_AUDIO_ITEM = "i14"
+"""Its sound is cut off within the header."""
+SILENT_ITEM = "i19"
+"""Its sound can be read, and says nothing."""
 
 N_DUPLICATE_INTERACTIONS = 3
 BAD_INTERACTIONS = {
@@ -67,6 +76,7 @@ BAD_ITEMS = {
 }
 """The rule each bad item breaks, and what its row says."""
 
+_MORE_IMAGES = (BROKEN_IMAGE_ITEM, MISSING_IMAGE_ITEM, TEXTLESS_ITEM, COLD_ITEM)
 _EVENTS = ("view", "view", "like", "view", "purchase")
 _SPACE = ("Comet", "Orbit", "Nebula", "Rocket", "Lander", "Station", "Signal", "Eclipse")
 _KITCHEN = ("Bread", "Crème brûlée", "Noodles", "Saffron", "Dumplings", "Olives", "Cocoa", "Pepper")
@@ -153,8 +163,8 @@ def _item_row(position: int) -> dict[str, str | None]:
         "title": title,
         "description": None if is_textless or position % 4 == 3 else f"A {category} story about {word.lower()}.",
         "categories": None if is_textless else category + ("|family" if position % 5 == 0 else ""),
-        "image": f"images/{item_id}.png" if position % 2 == 0 else None,
-        "audio": f"sounds/{item_id}.wav" if position % 6 == 0 else None,
+        "image": f"images/{item_id}.png" if position % 2 == 0 or item_id in _MORE_IMAGES else None,
+        "audio": f"sounds/{item_id}.wav" if position % 6 == 0 or item_id == BROKEN_AUDIO_ITEM else None,
         "available": "false" if item_id == UNAVAILABLE_ITEM else "true",
         "published_at": "2024-03-10T00:00:00Z" if item_id == COLD_ITEM else "2024-01-15",
         "price": None if position % 7 == 0 else f"{4 + position}.50",
@@ -175,5 +185,9 @@ def _write_media(path: Path) -> None:
             Image.new("RGB", (16, 24), colours[row["colour"]]).save(path / row["image"])
         if row["audio"]:
             pitch = 220.0 * (1 + int(row["item_id"][1:]) / 24)
-            wave = 0.3 * np.sin(2 * np.pi * pitch * np.arange(1600) / 8000)
+            wave = 0.3 * np.sin(2 * np.pi * pitch * np.arange(1600) / 8000) * (row["item_id"] != SILENT_ITEM)
             soundfile.write(path / row["audio"], wave.astype("float32"), 8000)
+    (path / "images" / f"{BROKEN_IMAGE_ITEM}.png").write_text("A picture of a comet.")
+    (path / "images" / f"{MISSING_IMAGE_ITEM}.png").unlink()
+    broken = path / "sounds" / f"{BROKEN_AUDIO_ITEM}.wav"
+    broken.write_bytes(broken.read_bytes()[:20])

@@ -94,7 +94,7 @@ def item_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pr
     the items that somebody had taken by the day's end; a cold item is fused by the same numbers.
     """
     day, config = context.partition_key, project.config
-    vectors = {name: project.partitions.read(VECTOR_TABLES[name], day) for name in FUSED_PARTS}
+    vectors: dict[str, pl.DataFrame] = {name: project.partitions.read(VECTOR_TABLES[name], day) for name in FUSED_PARTS}
     past = project.partitions.scan(INTERACTIONS, until=day).select(USER_ID, ITEM_ID, TIMESTAMP).collect()
     parts = fusion_parts(vectors, project.partitions.read(ITEMS, day), past, config.features)
     frame, fusion = fused_on(parts, past, config.features.fusion, seed=config.seed)

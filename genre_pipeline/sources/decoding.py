@@ -5,6 +5,7 @@ Belongs here: formats, limits that a header can break, Pillow and soundfile call
 """
 
 import io
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ _IMAGE_FORMATS = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP"}
 _SOUND_FORMATS = {"WAV": {"WAV", "WAVEX", "RF64"}, "FLAC": {"FLAC"}, "OGG": {"OGG"}, "MP3": {"MP3", "MPEG"}}
 _UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
 """What Pillow raises of damaged bytes. Anything else ends the process, which costs the one file all the same."""
+_HANDLE = re.compile(r"<_io\.BytesIO object at 0x[0-9a-fA-F]+>")
 _BLOCK_FRAMES = 65_536
 MAX_DIMENSION = 65_500
 MIN_RATE, MAX_RATE = 1_000, 192_000
@@ -52,13 +54,13 @@ def decode_picture(contents: bytes, limits: Limits) -> np.ndarray:
     except _UNREADABLE as error:
         sniffed = sniff(contents)
         if sniffed in formats:
-            raise RefusedError("undecodable", f"Not a readable {sniffed}: {error}") from error
+            raise RefusedError("undecodable", f"Not a readable {sniffed}: {_said(error)}") from error
         raise RefusedError("format_refused", f"Not one of {', '.join(formats)}; it looks like {sniffed}") from error
     _check_size(image, limits["max_pixels"])
     try:
         return _pixels(image, limits["picture_side"])
     except _UNREADABLE as error:
-        raise RefusedError("undecodable", f"Not a readable {image.format}: {error}") from error
+        raise RefusedError("undecodable", f"Not a readable {image.format}: {_said(error)}") from error
 
 
 def decode_sound(contents: bytes, limits: Limits) -> tuple[np.ndarray, int]:
@@ -72,7 +74,7 @@ def decode_sound(contents: bytes, limits: Limits) -> tuple[np.ndarray, int]:
             samples = _mono(sound, int(limits["max_sound_seconds"] * sound.samplerate))
             rate = int(sound.samplerate)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        raise RefusedError("undecodable", f"Not a readable {sniffed}: {error}") from error
+        raise RefusedError("undecodable", f"Not a readable {sniffed}: {_said(error)}") from error
     if not len(samples):
         raise RefusedError("sound_empty", "The sound has no samples")
     if not np.isfinite(samples).all():
@@ -127,6 +129,11 @@ _MAGIC: dict[str, tuple[bytes, ...]] = {
     "ZIP": (b"PK\x03\x04",),
     "GZIP": (b"\x1f\x8b",),
 }
+
+
+def _said(error: Exception) -> str:
+    """What a library says, without the address in memory that it names: equal files have equal reasons."""
+    return _HANDLE.sub("the file", str(error))
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

@@ -30,6 +30,7 @@ from tests.adapters.feature_frames import (
 
 REPO = Path(__file__).parents[2] / "feature_repo"
 VIEWS = ("item_statistics", "item_text_vectors", "user_histories", "user_statistics", "user_vectors")
+MODALITIES = ("item_text_vectors", "item_image_vectors", "item_audio_vectors", "item_vectors")
 Damage = Callable[[Path], object]
 
 
@@ -80,6 +81,37 @@ def test_online_equals_the_latest_offline_row_of_every_view(features: FeatureSto
     for view, frame in nights.items():
         ids = frame[next(name for name in ("user_id", "item_id") if name in frame.columns)].to_list()
         assert_frame_equal(features.online(view, ids), frame, check_column_order=False)
+
+
+def test_every_modality_of_a_cold_item_is_online_and_what_it_lacks_is_null(features: FeatureStore) -> None:
+    of_item = item_text_vectors(np.array([[0.6, 0.8], [1, 0]], dtype=np.float32), at(1))
+    masked = of_item.with_columns(vector=pl.lit(None, pl.List(pl.Float32)))
+    for view in MODALITIES:
+        partitions(features).write(view, "1998-04-01", masked if view == "item_audio_vectors" else of_item)
+    features.materialise(MODALITIES, at(1), at(1))
+    found = {view: features.online(view, ["i0"])["vector"].to_list() for view in MODALITIES}
+    assert found.pop("item_audio_vectors") == [None]
+    assert list(found.values()) == [[pytest.approx([0.6, 0.8])]] * 3
+
+
+def test_a_modality_that_is_switched_off_has_a_view_and_no_rows(sqlite_features: FeatureStore) -> None:
+    assert set(MODALITIES) <= set(sqlite_features.health().views)
+    assert sqlite_features.online("item_audio_vectors", ["i0"])["vector"].to_list() == [None]
+    rows = pl.DataFrame({"item_id": ["i0"]}).with_columns(event_timestamp=pl.lit(at(2), TIME))
+    assert sqlite_features.historical(rows, "item_audio_vectors")["vector"].to_list() == [None]
+
+
+def test_training_reads_which_vector_was_known_without_the_vector(features: FeatureStore) -> None:
+    for day in (1, 3):
+        frame = item_text_vectors(np.eye(1, dtype=np.float32), at(day)).with_columns(model=pl.lit(f"fusion/{day}"))
+        partitions(features).write("item_vectors", f"1998-04-0{day}", frame)
+    rows = pl.DataFrame({"user_id": ["a"] * 3, "item_id": ["i0"] * 3}).with_columns(
+        event_timestamp=pl.Series([at(0.5), at(2), at(3)], dtype=TIME)
+    )
+    found = features.historical(rows, TRAINING_SERVICE)
+    assert found["item_vectors__model"].to_list() == [None, "fusion/1", "fusion/3"]
+    assert found["item_vectors__content_hash"].to_list() == [None, "i0", "i0"]
+    assert "item_vectors__vector" not in found.columns
 
 
 def test_the_overlap_brings_in_what_came_late_and_nothing_older(sqlite_features: FeatureStore) -> None:

@@ -13,8 +13,10 @@ BEFORE, DAY = NIGHTS[-2:]
 TABLES = {
     "interactions", "items", "users", "rejected_rows", "rejected_rows.interactions", "rejected_rows.items",
     "rejected_rows.users", "item_texts", "item_bag_of_words", "item_tfidf", "item_text_weighted", "item_text_vectors",
-    "item_statistics", "user_statistics", "user_histories", "user_vectors", "training_features", "sequence_model",
-    "champion", "hybrid_settings", "evaluation", "recommendations", "similar_items", "popular_items",
+    "item_image_vectors", "item_audio_vectors", "item_vectors", "rejected_media", "rejected_media.image",
+    "rejected_media.audio", "item_statistics", "user_statistics", "user_histories", "user_vectors",
+    "training_features", "sequence_model", "champion", "hybrid_settings", "evaluation", "recommendations",
+    "similar_items", "popular_items",
 }  # fmt: skip
 
 

@@ -23,14 +23,18 @@ CONFIG = {
     "source": {"kind": "folder", "path": "source", "name": "scenario"},
     "days": {"start": DAY_KEYS[0], "end": DAY_KEYS[-1]},
     "preprocessing": {"max_rejected_share": 0.2},
-    "features": {"llm": {"source": "encoder", "max_tokens": 64}, "weighted": {"source": "encoder"}},
+    "media": {"workers": 1, "max_rejected_share": 0.3},
+    "features": {
+        "llm": {"source": "encoder", "max_tokens": 64}, "weighted": {"source": "encoder"},
+        "image": {"technique": "descriptors"}, "fusion": {"method": "gated"},
+    },
     "recommenders": {
         "enabled": ["popularity", "content", "item_knn", "sequential"],
         "sequential": {"training": {"epochs": 2, "network": {"width": 8}}},
     },
     "evaluation": {"comparison_resamples": 100},
-    "publishing": {"k": 10},
-}
+    "publishing": {"k": 10, "similar_vectors": "fused"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

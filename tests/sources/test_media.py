@@ -180,6 +180,13 @@ def test_the_rejected_row_says_everything(tmp_path: Path) -> None:
     assert batch.rejected.equals(RejectedMedia.validate(pl.DataFrame([row])))
 
 
+def test_equal_files_are_rejected_in_equal_words(tmp_path: Path) -> None:
+    twice = [BadFile(name, sound()[:20], "undecodable") for name in ("a.wav", "b.wav")]
+    [batch] = read(tmp_path, twice, "audio")
+    assert batch.rejected["detail"].n_unique() == 1
+    assert "0x" not in batch.rejected["detail"][0]
+
+
 def test_formats_that_are_not_allowed_are_refused(tmp_path: Path) -> None:
     files = [
         BadFile("a.png", saved(picture(), "PNG"), "format_refused"),
