@@ -107,16 +107,16 @@ def histories_to_tell(past: Past, summaries: pl.DataFrame | None, config: GenreC
 
 
 def enriched(
-    data: TrainingSet, items: pl.DataFrame, generated: Generated, config: GenreConfig, cache: VectorCache
+    data: TrainingSet, items: pl.DataFrame, generated: Generated, config: GenreConfig, *, encode: Encode
 ) -> TrainingSet:
     """`data` with what was generated beside it: vectors of texts with summaries, profiles, synthetic items."""
-    technique, encode = text_technique(config), encoder(config, cache)
+    technique = text_technique(config)
     vectors: dict[str, pl.DataFrame] = {}
     profiles: dict[str, pl.DataFrame] = {}
     synthetic = None
     if generated.summaries is not None:
         texts = compose_item_texts(with_summaries(items, generated.summaries), texts_with_summaries(config))
-        vectors[technique] = extract(technique, texts, config.features, cache).vectors
+        vectors[technique] = texts.select(ITEM_ID, to_column(encode(texts["text"].fill_null(""))))
     if generated.profiles is not None:
         profiles[technique] = profile_vectors(generated.profiles, encode)
     if generated.synthetic is not None:
@@ -132,12 +132,12 @@ def enriched(
 
 def enricher(data: Dataset, config: GenreConfig, *, ask: Ask) -> Enrich:
     """Generates on whatever past it is given, and on nothing later."""
-    cache = VectorCache(config.home / "cache" / "vectors")
+    encode = encoder(config, VectorCache(config.home / "cache" / "vectors"))
 
     def enrich_past(known: TrainingSet, split: Split) -> TrainingSet:
         past = Past(split.past, data.items, split.as_of, data.has_clock)
-        generated = generate(past, known, config, ask=ask, encode=encoder(config, cache))
-        return enriched(known, data.items, generated, config, cache)
+        generated = generate(past, known, config, ask=ask, encode=encode)
+        return enriched(known, data.items, generated, config, encode=encode)
 
     return enrich_past
 
