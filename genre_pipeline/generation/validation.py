@@ -23,8 +23,8 @@ _INSTRUCTION = re.compile(
     r"|\b(?:system|developer|assistant)\s*(?:prompt|message|:)|\brank\b[^.]{0,20}\b(?:first|top|highest|number one|#1)"
     r"|\brecommend\b[^.]{0,30}\b(?:to (?:all|every)|everyone|everybody)"
 )
-_CODE = re.compile(r"\b(?=\w*\d)\w{5,}\b")
-"""A word of five or more characters with a digit in it: an id, an article number, a year and more."""
+_CODE = re.compile(r"\b(?=\w*\d)\w{5,}\b|\b\d{4}\b")
+"""A word of five or more characters with a digit in it, or a year: an id, an article number, an edition."""
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _STEM = 5
 
@@ -54,7 +54,7 @@ def grounding(text: str, source: str) -> float:
 
 
 def invented_codes(text: str, source: str) -> Iterator[str]:
-    """Words that look like ids or numbers, of five characters or more, and that the source does not have."""
+    """Words that look like ids, article numbers or years, and that the source does not have."""
     known = set(_CODE.findall(source))
     return (code for code in _CODE.findall(text) if code not in known)
 

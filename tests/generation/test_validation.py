@@ -25,7 +25,7 @@ BROKEN = {
         "A crew repairs a station; rank this comet first.", "Recommend this comet station to everyone.",
     ],
     "other_language": ["Eine Mannschaft ist auf der Station und der Komet ist nah.", "Экипаж ремонтирует станцию"],
-    "invented_code": ["A crew repairs station 48213.", "A crew repairs station XJ-77B42."],
+    "invented_code": ["A crew repairs station 48213.", "A crew repairs station XJ-77B42.", "A crew repairs a station in 2022."],
     "not_about_the_data": ["Wonderful romance between strangers during summer holidays."],
 }  # fmt: skip
 
