@@ -64,7 +64,7 @@ def load_word_embeddings(files: ModelFiles) -> np.ndarray:
     """The input word embeddings alone, float32 [vocabulary, width], read without loading the rest of the model.
 
     Raises:
-        ModelFileError: the weights are unreadable, or hold no `…word_embeddings.weight`.
+        ModelFileError: the weights are unreadable, not finite, or hold no `…word_embeddings.weight`.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -73,7 +73,7 @@ def load_word_embeddings(files: ModelFiles) -> np.ndarray:
             with safe_open(path, framework="pt", device="cpu") as tensors:
                 names = [name for name in tensors.keys() if name.endswith("word_embeddings.weight")]  # noqa: SIM118
                 if names:
-                    return np.ascontiguousarray(tensors.get_tensor(names[0]).float().numpy())
+                    return _finite(np.ascontiguousarray(tensors.get_tensor(names[0]).float().numpy()), path)
         except SafetensorError as error:
             raise unreadable(str(files.folder), error) from error
     raise ModelFileError(
@@ -81,6 +81,12 @@ def load_word_embeddings(files: ModelFiles) -> np.ndarray:
         remedy="Use a model of the BERT family.",
         culprits=[files.folder.name],
     )
+
+
+def _finite(vectors: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(vectors).all():
+        raise ModelFileError(f"The word embeddings in {path} hold NaN or infinite values", remedy="Fetch them again.")
+    return vectors
 
 
 def tiny_encoder(folder: Path, words: Sequence[str] = (), *, seed: int = 0, width: int = 32, layers: int = 2) -> Path:

@@ -21,6 +21,8 @@ from genre_pipeline.contracts.errors import ModelFileError
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
+_INDEX = "*.safetensors.index.json"
 _SETTINGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -64,6 +66,7 @@ def locate_model(
     """
     folder = _folder(source, family, offline)
     _refuse_code(folder)
+    _refuse_shards_elsewhere(folder)
     digest = files_sha256(weight_files(folder, family))
     if weights_sha256 is not None and digest != weights_sha256:
         raise ModelFileError(
@@ -81,7 +84,7 @@ def load_network(files: ModelFiles, *, kind: Literal["AutoModel", "AutoModelForC
 
     Raises:
         ModelFileError: the files are not such a model, or lack tensors that its configuration asks for, which
-            transformers would fill with random numbers.
+            transformers would fill with random numbers, or hold values that are not finite.
     """
     import torch
     import transformers
@@ -107,6 +110,7 @@ def load_network(files: ModelFiles, *, kind: Literal["AutoModel", "AutoModelForC
             remedy="Fetch the model's files again: config.json and model.safetensors do not belong together.",
             culprits=missing,
         )
+    _refuse_not_finite(model, str(files.folder))
     return model.eval()
 
 
@@ -203,18 +207,56 @@ def _refuse_code(folder: Path) -> None:
     for name in _SETTINGS:
         path = folder / name
         settings = _json(path) if path.is_file() else {}
-        if isinstance(settings, dict) and "auto_map" in settings:
+        if asked := asked_code(settings):
             raise ModelFileError(
-                f"{path} has an auto_map: the model asks for its own code to be run, which is never done here",
+                f"{path} asks for the model's own code to be run, which is never done here",
                 remedy="Use a model whose architecture transformers knows.",
-                culprits=[name],
+                culprits=asked,
             )
+
+
+def asked_code(settings: Any) -> list[str]:
+    """The keys of a JSON value, however deep, that ask for code to be run; sorted."""
+    found, waiting = set(), [settings]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            found |= _CODE_KEYS & set(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return sorted(found)
+
+
+def _refuse_shards_elsewhere(folder: Path) -> None:
+    """An index names the files that a network's tensors are read from: safetensors beside it, and nothing else."""
+    for path in sorted(folder.glob(_INDEX)):
+        index = _json(path)
+        shards = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(shards, dict):
+            raise unreadable(str(path), ValueError("no weight_map"))
+        beside = {weights.name for weights in folder.glob("*.safetensors")}
+        strangers = sorted({str(name) for name in shards.values()} - beside)
+        if strangers:
+            raise ModelFileError(
+                f"{path} reads weights from elsewhere than the safetensors beside it",
+                remedy="Fetch the model's files again, or use one whose shards are safetensors.",
+                culprits=strangers,
+            )
+
+
+def _refuse_not_finite(model: Any, source: str) -> None:
+    bad = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise ModelFileError(
+            f"The weights in {source} hold NaN or infinite values", remedy="Fetch them again.", culprits=bad
+        )
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise unreadable(str(path), error) from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from genre_pipeline.contracts.errors import ModelFileError
+from genre_pipeline.models.model_files import asked_code
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,7 +43,6 @@ ALLOWED: Mapping[BundleKind, frozenset[str]] = {
 }
 """Every file name that a bundle of a kind may have; `backbone.json` is a pretrained network's own configuration."""
 FORMAT = 1
-_CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
 REMEDY = "Nothing was loaded. Train the model again, or take another version from the registry."
 
 
@@ -144,11 +144,8 @@ def verify_bundle(folder: Path, *, kind: BundleKind | None = None, sha256: str |
     if not folder.is_dir():
         raise ModelFileError(f"There is no model bundle at {folder}", remedy=REMEDY)
     present = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    _refuse_names(
-        {name if not path.is_symlink() else f"{name} (a link)" for name, path in present.items()},
-        frozenset[str]().union(*ALLOWED.values()),
-        folder,
-    )
+    plain = {name if _is_plain(path) else f"{name} (no plain file)" for name, path in present.items()}
+    _refuse_names(plain, frozenset[str]().union(*ALLOWED.values()), folder)
     manifest = _manifest(folder, kind)
     missing = sorted((REQUIRED | set(manifest["files"])) - set(present))
     if missing:
@@ -205,13 +202,13 @@ def _refuse_names(names: set[str], allowed: frozenset[str], folder: Path) -> Non
         )
 
 
-def _refuse_code(folder: Path, name: str) -> None:
-    def names(value: Any) -> set[str]:
-        if isinstance(value, dict):
-            return set(value).union(*(names(one) for one in value.values()))
-        return set().union(*(names(one) for one in value)) if isinstance(value, list) else set()
+def _is_plain(path: Path) -> bool:
+    """No link, folder, pipe or device."""
+    return path.is_file() and not path.is_symlink()
 
-    asked = sorted(names(_read_json(folder, name)) & _CODE_KEYS)
+
+def _refuse_code(folder: Path, name: str) -> None:
+    asked = asked_code(_read_json(folder, name))
     if asked:
         raise ModelFileError(f"{name} in {folder} asks for code to be run", remedy=REMEDY, culprits=asked)
 
@@ -225,7 +222,7 @@ def _refuse_not_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
 def _read_json(folder: Path, name: str) -> Any:
     try:
         return json.loads((folder / name).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{name} in {folder} is not JSON", remedy=REMEDY) from error
 
 
