@@ -97,7 +97,8 @@ def enriched_night(project: Project, night: Prepared, day: str, data: TrainingSe
         return data
     tables: dict[str, pl.DataFrame] = {name: project.partitions.read(name, day) for name in GENERATED}
     generated = Generated(tables.get(ITEM_SUMMARIES), tables.get(USER_PROFILES), tables.get(SYNTHETIC_ITEMS))
-    return enriched(data, night.data.items, generated, project.config, project.vectors)
+    encode = encoder(project.config, project.vectors)
+    return enriched(data, night.data.items, generated, project.config, encode=encode)
 
 
 def _past(project: Project, day: str) -> Past:
