@@ -10,6 +10,8 @@ from genre_pipeline.training.task import StepLoss, TrainingTask
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
 MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 12, "num_attention_heads": 16, "intermediate_size": 4096}
+"""Large enough for a GPU to be busy."""
 
 
 def encoder(shape: dict[str, int], *, vocab_size: int = 1000) -> nn.Module:

@@ -34,7 +34,7 @@ class Noisy(TrainingTask[tuple[Tensor, Tensor]]):
 
     def validate(self) -> Mapping[str, float]:
         self.model.eval()
-        x = torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(0)).to(next(self.model.parameters()).device)
         with torch.inference_mode():
             return {"validation_loss": float(nn.functional.mse_loss(self.model(x), x.sum(dim=1, keepdim=True)))}
 

@@ -10,7 +10,7 @@ from genre_pipeline.training.loop import train
 from genre_pipeline.training.memory import MemoryConfig, available_memory, estimate_memory, require_memory
 from genre_pipeline.training.steps import on_device
 from genre_pipeline.training.task import LoopConfig
-from tests.training.small_encoders import MINILM, Encoding
+from tests.training.small_encoders import LARGE, MINILM, Encoding
 from tests.training.small_tasks import Noisy, weights
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
@@ -93,7 +93,7 @@ def test_the_memory_estimate_is_near_the_allocators_peak(change: dict, trained: 
 def test_bfloat16_is_faster_and_learns_the_same() -> None:
     exact, coarse = (
         train(
-            Encoding(MINILM, batch_size=64, length=128, steps=40),
+            Encoding(LARGE, batch_size=64, length=128, steps=24),
             LoopConfig(epochs=2, learning_rate=1e-4, precision=precision),
             seed=1,
             device="cuda",
@@ -102,7 +102,7 @@ def test_bfloat16_is_faster_and_learns_the_same() -> None:
     )
     rates = [result.curves.filter(epoch=2)["tokens_per_second"].mean() for result in (exact, coarse)]
     print(f"tokens a second: float32 {rates[0]:,.0f}, bfloat16 {rates[1]:,.0f}")
-    assert rates[1] > 1.2 * rates[0]
+    assert rates[1] > 1.5 * rates[0]
     np.testing.assert_allclose(coarse.epochs["train_loss"], exact.epochs["train_loss"], rtol=0.02)
 
 
