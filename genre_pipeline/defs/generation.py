@@ -26,8 +26,9 @@ from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.asking import answered
 from genre_pipeline.offline.dataset import Prepared
-from genre_pipeline.offline.generation import Generated, Past, encoder, enriched, histories_to_tell, snapped
+from genre_pipeline.offline.generation import Generated, Past, encoder, enriched, histories_to_tell, interests, snapped
 from genre_pipeline.project import Project, as_of
+from genre_pipeline.recommenders.shared_interests import Interests
 
 GROUP = "generation"
 _CHECKS = ["keeps_its_contract", "few_fell_back"]
@@ -95,10 +96,18 @@ def enriched_night(project: Project, night: Prepared, day: str, data: TrainingSe
     """`data` with what the day's schemes wrote beside it; `data` itself where none is enabled."""
     if not GENERATED:
         return data
-    tables: dict[str, pl.DataFrame] = {name: project.partitions.read(name, day) for name in GENERATED}
-    generated = Generated(tables.get(ITEM_SUMMARIES), tables.get(USER_PROFILES), tables.get(SYNTHETIC_ITEMS))
     encode = encoder(project.config, project.vectors)
-    return enriched(data, night.data.items, generated, project.config, encode=encode)
+    return enriched(data, night.data.items, _generated(project, day), project.config, encode=encode)
+
+
+def night_interests(project: Project, night: Prepared, day: str) -> Interests | None:
+    """What the day's profiles share with items, for reasons; None where lists are made without profiles."""
+    return interests(night.data.items, _generated(project, day), project.config)
+
+
+def _generated(project: Project, day: str) -> Generated:
+    tables: dict[str, pl.DataFrame] = {name: project.partitions.read(name, day) for name in GENERATED}
+    return Generated(tables.get(ITEM_SUMMARIES), tables.get(USER_PROFILES), tables.get(SYNTHETIC_ITEMS))
 
 
 def _past(project: Project, day: str) -> Past:

@@ -17,7 +17,7 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import PopularItems, Recommendations, SimilarItems
 from genre_pipeline.contracts.training_set import TrainingSet
-from genre_pipeline.defs.generation import enriched_night
+from genre_pipeline.defs.generation import enriched_night, night_interests
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
 from genre_pipeline.defs.night import everything_known, known_users, load_night, sayer
 from genre_pipeline.defs.shape import GENERATED, HAS_NETWORK, RECOMMENDER_VECTORS, SIMILAR_SPACE
@@ -76,7 +76,8 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     say = sayer(context)
     parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))
     asked = known_users(night)
-    frame = personal_lists(parts, data, asked, night.data.items, config)
+    shared = night_interests(project, night, day)
+    frame = personal_lists(parts, data, asked, night.data.items, config, interests=shared)
     decisions = tuned.to_json() | rules_of(config.rules)
     manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=decisions)
     return result(frame, manifest, checks=_list_checks(frame, night, asked, config))

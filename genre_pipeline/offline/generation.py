@@ -24,8 +24,9 @@ from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.generation.summaries import SUMMARY, with_summaries
 from genre_pipeline.generation.synthetic import Synthetic, texts_of, training_weights
-from genre_pipeline.generation.vocabulary import learn_vocabulary
+from genre_pipeline.generation.vocabulary import Vocabulary, learn_vocabulary
 from genre_pipeline.preprocessing.dataset import Dataset
+from genre_pipeline.recommenders.shared_interests import Interests
 from genre_pipeline.training.splits import Split
 
 Ask = Callable[[Scheme, Sequence[Request]], Sequence[Answer]]
@@ -98,12 +99,19 @@ def snapped(
 
 
 def histories_to_tell(past: Past, summaries: pl.DataFrame | None, config: GenreConfig) -> pl.DataFrame:
-    """`told_histories` of a past, by the vocabulary of its catalogue, which learns from generated tags where it may."""
-    described = past.items if summaries is None else with_summaries(past.items, summaries)
-    vocabulary = learn_vocabulary(described, config.generation.vocabulary)
+    """`told_histories` of a past, by the vocabulary of its catalogue."""
+    vocabulary = _vocabulary(past.items, summaries, config)
     return told_histories(
         past.interactions, past.items, vocabulary, config.generation.profiles, has_clock=past.has_clock
     )
+
+
+def interests(items: pl.DataFrame, generated: Generated, config: GenreConfig) -> Interests | None:
+    """What profiles and items may share, for reasons; None where no profile was made."""
+    if generated.profiles is None:
+        return None
+    carried = _vocabulary(items, generated.summaries, config).carried
+    return Interests(generated.profiles.select(USER_ID, "interests"), carried)
 
 
 def enriched(
@@ -177,3 +185,9 @@ def encoder(config: GenreConfig, cache: VectorCache) -> Encode:
         return np.asarray(l2_normalise(to_matrix(vectors[VECTOR]))[places.to_numpy()])
 
     return encode
+
+
+def _vocabulary(items: pl.DataFrame, summaries: pl.DataFrame | None, config: GenreConfig) -> Vocabulary:
+    """It learns from generated tags where there are any."""
+    described = items if summaries is None else with_summaries(items, summaries)
+    return learn_vocabulary(described, config.generation.vocabulary)

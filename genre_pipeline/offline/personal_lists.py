@@ -14,21 +14,31 @@ from genre_pipeline.recommenders.hybrid import Blend
 from genre_pipeline.recommenders.reasons import with_reasons
 from genre_pipeline.recommenders.ruled_lists import RuledNight, ruled_lists, with_said_reasons, without_said_reasons
 from genre_pipeline.recommenders.rules import RulesConfig
+from genre_pipeline.recommenders.shared_interests import Interests, with_shared_interests
 from genre_pipeline.recommenders.suite import HYBRID, popular_scores
 
 
 def personal_lists(
-    parts: Mapping[str, Recommender], data: TrainingSet, asked: pl.Series, items: pl.DataFrame, config: GenreConfig
+    parts: Mapping[str, Recommender],
+    data: TrainingSet,
+    asked: pl.Series,
+    items: pl.DataFrame,
+    config: GenreConfig,
+    *,
+    interests: Interests | None = None,
 ) -> pl.DataFrame:
-    """The hybrid's lists of `asked`, schema `Recommendations` and `reasons`; where there are rules, `variant` too."""
+    """The hybrid's lists of `asked`, schema `Recommendations` and `reasons`; where there are rules, `variant` too.
+
+    Shared `interests` of generated profiles are a reason more.
+    """
     hybrid = parts[HYBRID]
     assert isinstance(hybrid, Blend)
     k, popular = config.publishing.k, popular_scores(parts)
     if config.rules.is_default:
         lists = recommend(hybrid, data, asked, k=k, cold_users="popular", popular=popular)
-        return with_reasons(lists, hybrid, data, items, config.reasons)
+        return _explained(lists, hybrid, data, items, config, interests)
     ruled = ruled_lists(hybrid, data, asked, _night(data, items, config), k=k, popular=popular)
-    return with_said_reasons(with_reasons(ruled, hybrid, data, items, config.reasons))
+    return with_said_reasons(_explained(ruled, hybrid, data, items, config, interests))
 
 
 def plain_lists(
@@ -66,3 +76,15 @@ def rules_of(rules: RulesConfig) -> dict[str, Any]:
 def _night(data: TrainingSet, items: pl.DataFrame, config: GenreConfig) -> RuledNight:
     vectors = data.item_vectors.get(config.reasons.vectors, np.empty((data.n_items, 0), dtype=np.float32))
     return RuledNight(config.rules, items, vectors, config.seed)
+
+
+def _explained(
+    lists: pl.DataFrame,
+    hybrid: Blend,
+    data: TrainingSet,
+    items: pl.DataFrame,
+    config: GenreConfig,
+    interests: Interests | None,
+) -> pl.DataFrame:
+    explained = with_reasons(lists, hybrid, data, items, config.reasons)
+    return explained if interests is None else with_shared_interests(explained, interests)
