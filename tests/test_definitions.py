@@ -14,12 +14,14 @@ from genre_pipeline.defs.partitions import ALL_DAYS, DAILY, DAY_BEFORE, EARLIER_
 ASSETS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 CHECKS = [spec for assets in defs.assets or () for spec in getattr(assets, "check_specs", ())]
 NOT_ASSETS = {names.CHALLENGER, names.TRAINING_SERVICE, names.SCORING_SERVICE}
+GROUPS = {"preprocessing", "features", "generation", "training", "recommenders", "evaluation", "output"}
 AS_OF = {
     "items": {"interactions"},
     "item_statistics": {"interactions"},
     "item_vectors": {"interactions"},
     "user_statistics": {"interactions"},
     "user_histories": {"interactions"},
+    "user_profiles": {"interactions"},
     "sequence_model": {"interactions"},
     "champion": {"interactions", "sequence_model"},
     "hybrid_settings": {"interactions"},
@@ -43,7 +45,7 @@ def test_an_asset_has_a_description_a_group_an_owner_and_a_partition_a_day(name:
     spec = ASSETS[name]
     assert spec.description
     assert spec.description.strip().endswith(".")
-    assert spec.group_name in {"preprocessing", "features", "training", "recommenders", "evaluation", "output"}
+    assert spec.group_name in GROUPS
     assert spec.owners
     assert spec.partitions_def == DAILY
 

@@ -97,16 +97,22 @@ def _sum(made: CallCounts, rest: CallCounts) -> CallCounts:
 
 
 def _progress(name: str, say: Say, clock: Callable[[], float]) -> Report:
-    """Says every few seconds how many are answered, how fast, and how long the rest will take."""
+    """Says every few seconds how many are answered, how fast, and how long the rest will take. Repairs, which come
+    after the questions, are counted for themselves.
+    """
     started = last = clock()
+    before = 0
 
     def report(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal started, last, before
         now = clock()
+        if done < before:
+            started = last
+        before = done
         if now - last < _SAID_EVERY_S and done < total:
             return
         last = now
         rate = done / max(now - started, 1e-9)
-        say(f"{name}: {done:,} of {total:,}, {rate:.1f} a second, {(total - done) / rate:.0f} s left")
+        say(f"{name}: {done:,} of {total:,}, {rate:.2g} a second, {(total - done) / rate:.0f} s left")
 
     return report

@@ -18,6 +18,8 @@ from tests.scenario import CATEGORIES, DAY_KEYS, write_standard_folder
 ROOT = Path(__file__).parents[2]
 NIGHTS = DAY_KEYS[-3:]
 """Those that the shared world has been through, in order."""
+SECRET = "sk-a-key-that-nobody-may-see-0123456789"
+"""What the variable LANGUAGE_MODEL_KEY holds in every command."""
 CONFIG = {
     "home": "home",
     "source": {"kind": "folder", "path": "source", "name": "scenario"},
@@ -127,6 +129,7 @@ def _environment() -> dict[str, str]:
         "MPLBACKEND": "agg",
         "COLUMNS": "200",
         "TOKENIZERS_PARALLELISM": "false",
+        "LANGUAGE_MODEL_KEY": SECRET,
     }
     # One thread each: a fork takes no pool of threads along.
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
