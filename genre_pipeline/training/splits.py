@@ -9,6 +9,7 @@ import polars as pl
 from genre_pipeline.contracts.columns import ITEM_ID, TIMESTAMP, USER_ID
 from genre_pipeline.contracts.errors import TrainingError
 
+_GIVEN_PARTS = {"train": "train", "test": "test", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation")}
 SMALLEST_SPLIT = 10
 """Interactions below which a split says nothing."""
 
@@ -57,6 +58,37 @@ def split_leave_one_out(interactions: pl.DataFrame) -> Split:
     if past.height < SMALLEST_SPLIT or last.is_empty():
         raise _too_little(min(past.height, last.height))
     return Split(past, _truth(last, past), end_of(interactions))
+
+
+@dataclass(frozen=True)
+class GivenSplit:
+    """The parts of a data set that brings its own split, without the column that says so; none is empty."""
+
+    train: pl.DataFrame
+    validation: pl.DataFrame
+    test: pl.DataFrame
+    overlap: int
+    """Training rows that are in validation or test too, word for word: a data set's own leak, told and not mended."""
+
+
+def split_as_given(rows: pl.DataFrame, *, column: str = "split") -> GivenSplit:
+    """The parts that `column` (String) names: train; validation, valid, val or dev; test. For rows without users.
+
+    Raises `TrainingError` where a row is in no such part, or a part is empty.
+    """
+    parts = rows.with_columns(pl.col(column).replace_strict(_GIVEN_PARTS, default=None))
+    lost = rows.filter(parts[column].is_null())[column].unique().sort().to_list()
+    found = {name: parts.filter(pl.col(column) == name).drop(column) for name in ("train", "validation", "test")}
+    empty = [name for name, part in found.items() if part.is_empty()]
+    if lost or empty:
+        raise TrainingError(
+            f"The column {column!r} does not split the rows into train, validation and test",
+            remedy="Name one of the three in every row.",
+            culprits=lost or empty,
+        )
+    judged = pl.concat([found["validation"], found["test"]])
+    overlap = found["train"].join(judged.unique(), on=judged.columns, how="semi", nulls_equal=True).height
+    return GivenSplit(**found, overlap=overlap)
 
 
 def end_of(interactions: pl.DataFrame) -> datetime:

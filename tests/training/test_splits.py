@@ -11,6 +11,7 @@ from genre_pipeline.training.splits import (
     Split,
     end_of,
     rolling_splits,
+    split_as_given,
     split_at,
     split_by_time,
     split_leave_one_out,
@@ -146,3 +147,24 @@ def test_years_of_silence_are_no_steps() -> None:
 
 def test_the_end_is_a_tick_after_the_last() -> None:
     assert end_of(_interactions([(0, 0, 3), (0, 0, 2)])) == START + 3 * DAY + timedelta(microseconds=1)
+
+
+def test_a_data_sets_own_split() -> None:
+    rows = pl.DataFrame(
+        {"split": ["train", "test", "val", "train", "dev"], "text": ["a", "b", "c", "b", "d"], "label": [0, 1, 0, 1, 1]}
+    )
+    given_ = split_as_given(rows)
+    assert_frame_equal(given_.train, pl.DataFrame({"text": ["a", "b"], "label": [0, 1]}))
+    assert_frame_equal(given_.validation, pl.DataFrame({"text": ["c", "d"], "label": [0, 1]}))
+    assert_frame_equal(given_.test, pl.DataFrame({"text": ["b"], "label": [1]}))
+    assert given_.overlap == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "culprits"),
+    [(["train", "test", "vall"], ("vall",)), (["train", "test", None], (None,)), (["train", "val", "val"], ("test",))],
+)
+def test_rows_of_no_part_and_empty_parts_are_refused(parts: list[str | None], culprits: tuple[str | None, ...]) -> None:
+    with pytest.raises(TrainingError, match="does not split the rows") as caught:
+        split_as_given(pl.DataFrame({"split": parts, "text": ["a", "b", "c"]}))
+    assert caught.value.culprits == culprits
