@@ -98,7 +98,9 @@ def main() -> None:
             ),
         }
     )
-    print("# Cold items\n\nWritten by `python benchmarks/cold_items.py`, defaults only.\n")
+    print(
+        "# Cold items\n\nWritten by `python benchmarks/cold_items.py`: without the sequence network, else defaults.\n"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = movielens_with_media(options.data_root / "ml-100k", Path(temporary))
         print(section("ml-100k with plots and posters", judged(folder, rich)), flush=True)

@@ -157,6 +157,7 @@ def test_a_problem_is_exit_1_and_a_message_of_thing_value_and_remedy(
         ("evaluate", "--data", "world"),
         ("evaluate", "--data", "world", "--out", "o", "--protocol", "magic"),
         ("evaluate", "--data", "world", "--out", "o", "--k", "0"),
+        ("evaluate", "--data", "world", "--out", "o", "--ablate", "magic"),
         ("batch", "--data", "world", "--out", "l.csv", "-k", "0"),
         ("recommend",),
         ("recommend", "u0", "-k", "many"),

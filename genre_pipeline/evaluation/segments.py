@@ -176,15 +176,12 @@ def segment_tables(
         for metric in metrics
         if len(set(average[RECOMMENDER]) - {RANDOM}) > 1
     ]
-    cold = [
-        compare_all(group.per_user, champion, metrics, seed=seed, config=intervals)
-        for group in groups
-        if group.kind == COLD_ITEMS
-    ]
+    cold = [group.per_user for group in groups if group.kind == COLD_ITEMS]
+    against_all = [compare_all(per_user, champion, metrics, seed=seed, config=intervals) for per_user in cold]
     return SegmentTables(
         metrics=_stacked(averages, _METRICS_SCHEMA),
         against_best=_stacked(against, _AGAINST_SCHEMA),
-        cold_comparisons=_stacked(cold, _COMPARISON_SCHEMA),
+        cold_comparisons=_stacked(against_all, _COMPARISON_SCHEMA),
     )
 
 
