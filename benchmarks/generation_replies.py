@@ -5,6 +5,7 @@
 MODEL is a directory of safetensors with its tokenizer, or a hub id. A request is a line of JSON: key, system, user,
 max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a line a reply: key,
 text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, in batches of at most `--tokens`.
+Texts that are gone on with, rather than answered, take a repetition penalty.
 Replies that the file has already are not asked for again, so that a run that was cut off goes on.
 """
 
@@ -23,7 +24,9 @@ def main() -> None:
     parser.add_argument("--replies", type=Path, required=True)
     parser.add_argument("--name", help="what the model is called in the replies; the model's own path unless given")
     parser.add_argument("--tokens", type=int, default=400_000, help="tokens a batch, prompts and replies together")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0)
+    parser.add_argument(
+        "--completion-penalty", type=float, default=1.1, help="repetition penalty where is_chat is false"
+    )
     options = parser.parse_args()
 
     import torch
@@ -34,13 +37,13 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(device).eval()
-    how = f"greedy-r{options.repetition_penalty:g}"
+    how = f"greedy-c{options.completion_penalty:g}"
     identity = f"{options.name or Path(options.model).name}/{str(dtype).removeprefix('torch.')}/{how}"
     done = known(options.replies, identity)
     waiting = [row for row in rows(options.requests) if row["key"] not in done]
     texts = [text_of(row, tokenizer) for row in waiting]
     lengths = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
-    order = sorted(range(len(waiting)), key=lambda at: (waiting[at]["max_tokens"], lengths[at]), reverse=True)
+    order = sorted(range(len(waiting)), key=lambda at: (*kind(waiting[at]), lengths[at]), reverse=True)
     start, written = time.perf_counter(), 0
     with options.replies.open("a", encoding="utf-8") as file:
         for batch in batches(order, waiting, lengths, options.tokens):
@@ -62,15 +65,17 @@ def main() -> None:
             )
 
 
-def written_by(model, tokenizer, texts, max_tokens, options):  # type: ignore[no-untyped-def]
-    """(text, tokens) of each prompt."""
+def written_by(model, tokenizer, texts, first, options):  # type: ignore[no-untyped-def]
+    """(text, tokens) of each prompt; all are of the kind of `first`."""
     import torch
+
+    penalty = 1.0 if first["is_chat"] else options.completion_penalty
 
     encoded = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False).to(model.device)
     with torch.inference_mode():
         made = model.generate(
-            **encoded, max_new_tokens=max_tokens, do_sample=False, temperature=None, top_p=None, top_k=None,
-            repetition_penalty=options.repetition_penalty, pad_token_id=tokenizer.pad_token_id,
+            **encoded, max_new_tokens=first["max_tokens"], do_sample=False, temperature=None, top_p=None, top_k=None,
+            repetition_penalty=penalty, pad_token_id=tokenizer.pad_token_id,
         )[:, encoded["input_ids"].shape[1] :]  # fmt: skip
     ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     counts = [next((at for at, token in enumerate(row) if token in ends), len(row)) for row in made.tolist()]
@@ -93,18 +98,23 @@ def before_stop(text: str, stops: list[str]) -> str:
 
 
 def batches(order, waiting, lengths, tokens):  # type: ignore[no-untyped-def]
-    """Runs of `order` with one `max_tokens`, whose padded size fits; the first of a run is its longest."""
+    """Runs of `order` of one kind, whose padded size fits; the first of a run is its longest."""
     batch = []
     for at in order:
         if batch:
             first = batch[0]
             size = (lengths[first] + waiting[first]["max_tokens"]) * (len(batch) + 1)
-            if waiting[at]["max_tokens"] != waiting[first]["max_tokens"] or size > tokens:
+            if kind(waiting[at]) != kind(waiting[first]) or size > tokens:
                 yield batch
                 batch = []
         batch.append(at)
     if batch:
         yield batch
+
+
+def kind(row) -> tuple[bool, int]:  # type: ignore[no-untyped-def]
+    """What may be computed together."""
+    return row["is_chat"], row["max_tokens"]
 
 
 def known(path: Path, identity: str) -> set[str]:

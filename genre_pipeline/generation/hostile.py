@@ -9,7 +9,7 @@ can do is bounded elsewhere (`validation`, `profiles`, `synthetic`, and the clam
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genre_pipeline.generation.requests import canonical_json
@@ -41,6 +41,11 @@ def plain(text: str | None, max_characters: int) -> str:
 def as_data(value: Any) -> str:
     """Canonical JSON without angle brackets, safe inside any chat template; reads back to the same value."""
     return canonical_json(value).translate(_MARKS)
+
+
+def as_lines(texts: Sequence[str]) -> str:
+    """One line a text behind a dash, each as the inside of a JSON string: none holds a line's end or a role's mark."""
+    return "\n".join(f"- {as_data(text)[1:-1]}" for text in texts)
 
 
 def delimiter(fields: Mapping[str, Any]) -> str:

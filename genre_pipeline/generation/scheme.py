@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from genre_pipeline.contracts.columns import TITLE
 from genre_pipeline.contracts.language_model import Prompt
-from genre_pipeline.generation.hostile import as_data, delimiter
+from genre_pipeline.generation.hostile import as_data, as_lines, delimiter
 from genre_pipeline.generation.requests import Answer, Origin, ParseProblem, Request, Value, canonical_json
 from genre_pipeline.generation.templates import PromptTemplate, Style
 
@@ -68,9 +69,13 @@ def make_request(
     is_personal: bool,
     shown: Mapping[str, str] | None = None,
 ) -> Request:
-    """A request whose prompt shows `fields` as JSON in the template's words; `shown` replaces single fields' words."""
+    """A request whose prompt shows `fields` as JSON in the template's words.
+
+    `shown` replaces single fields' words. `titles` is the history as lines, the newest last.
+    """
     words = {name: as_data(value) for name, value in {"data": fields, **fields, **(shown or {})}.items()}
     words["delimiter"] = delimiter(fields)
+    words["titles"] = as_lines([item[TITLE] for item in reversed(fields.get("history", ()))])
     prompt = Prompt(
         system=template.system.strip(),
         user=template.filled(words),

@@ -6,6 +6,7 @@ lower weight. What is near nothing is kept in the table without an item, and cha
 profile feeds the invention.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -28,6 +29,8 @@ from genre_pipeline.generation.validation import TextRule, problem_of
 
 CATEGORY, PLACE, SIMILARITY = "category", "place", "similarity"
 _KEYS = (TITLE, DESCRIPTION, CATEGORY)
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_MOST_LINES = 10
 _ROWS_AT_ONCE = 2**24
 """Similarities held at once: 64 MiB of float32."""
 
@@ -135,10 +138,9 @@ class Synthetic(Scheme):
         ]
         fields = {"history": history, PROFILE: row[PROFILE] or "", "count": self.config.count}
         schema = _schema(self.config) if self.style == "json" else None
-        titles = "; ".join(item[TITLE].replace(";", ",") for item in history)
         return make_request(
             self.name, row[USER_ID], fields, template=self._template, version=self._version, schema=schema,
-            is_personal=True, shown={"history": titles} if self.style == "lines" else {},
+            is_personal=True,
         )  # fmt: skip
 
     def _read_json(self, reply: str) -> list[dict[str, str]] | ParseProblem:
@@ -151,8 +153,8 @@ class Synthetic(Scheme):
         return [_invented(item[TITLE], item[DESCRIPTION], item[CATEGORY]) for item in items]
 
     def _read_lines(self, reply: str) -> list[dict[str, str]] | ParseProblem:
-        """A title a line, or titles between semicolons."""
-        lines = first_lines(reply.replace(";", "\n"), self.config.count)
+        """A title a line."""
+        lines = first_lines(reply, _MOST_LINES)
         return lines if isinstance(lines, ParseProblem) else [_invented(line.strip("\"'"), "", "") for line in lines]
 
     def _problem(self, item: Mapping[str, str], request: Request) -> ParseProblem | None:
@@ -160,7 +162,8 @@ class Synthetic(Scheme):
         texts = ((item[TITLE], config.max_title_characters), (item[DESCRIPTION], config.max_description_characters))
         # A year is part of many a title: what an invented one says of itself is not held against it.
         checked = (problem_of(text, f"{own} {text}", TextRule(limit)) for text, limit in texts if text)
-        return next(filter(None, checked), None) if item[TITLE] else ParseProblem("empty", "An item has no title.")
+        has_words = _WORD.search(item[TITLE])
+        return next(filter(None, checked), None) if has_words else ParseProblem("empty", "An item has no title.")
 
     def _in_vocabulary(self, item: Mapping[str, str], request: Request) -> dict[str, str]:
         known = {name for one in request.fields["history"] for name in one[INTERESTS]}

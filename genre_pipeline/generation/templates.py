@@ -68,8 +68,8 @@ class Templates(Settings):
 
 _FIELDS = {
     "item_summaries": {"title", "description", "categories"},
-    "user_profiles": {"history", "vocabulary"},
-    "synthetic_items": {"history", "profile", "count"},
+    "user_profiles": {"history", "titles", "vocabulary"},
+    "synthetic_items": {"history", "titles", "profile", "count"},
 }
 """What each scheme's prompts may name beside `data` and `delimiter`."""
 

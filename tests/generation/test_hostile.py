@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genre_pipeline.generation.hostile import as_data, delimiter, plain
@@ -36,6 +36,7 @@ def test_a_long_text_is_cut() -> None:
     assert plain("word " * 100, 10) == "word word"
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, st.integers(0, 40))
 def test_plain_is_idempotent_and_has_nothing_unseen(text: str, limit: int) -> None:
     once = plain(text, limit)
@@ -44,6 +45,7 @@ def test_plain_is_idempotent_and_has_nothing_unseen(text: str, limit: int) -> No
     assert not {unicodedata.category(letter) for letter in once} & {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
+@settings(deadline=None)
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT | st.lists(ANY_TEXT, max_size=3), max_size=3))
 def test_data_read_back_and_hold_no_mark_of_a_chat_template(fields: dict[str, object]) -> None:
     told = as_data(fields)
@@ -51,6 +53,7 @@ def test_data_read_back_and_hold_no_mark_of_a_chat_template(fields: dict[str, ob
     assert not {"<", ">", "\n"} & set(told)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_a_text_does_not_hold_the_delimiter_around_it(text: str) -> None:
     assert delimiter({"title": text}) not in as_data({"title": text})

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -85,6 +85,7 @@ def test_one_items_share_of_a_profile_is_capped(scheme: Profiles) -> None:
     assert row["weights"] == pytest.approx([0.2, 0.8])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(NAMES), max_size=4, unique=True), min_size=1, max_size=6),
     st.sampled_from([0.34, 0.5, 1.0]),

@@ -3,17 +3,18 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genre_pipeline.generation.replies import first_lines, json_object
-from genre_pipeline.generation.requests import ParseProblem
+from genre_pipeline.generation.requests import ParseProblem, Request
+from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.generation.settings import GenerationConfig
 from tests.generation import films
 
 GOOD = '{"summary": "A crew repairs a station while a comet approaches.", "tags": ["comet"]}'
 NOT_AN_OBJECT = [
-    "", " ", "null", "true", "3", '"text"', "[]", "[" * 10_000, "{" * 10_000, "{}", "{", GOOD[:-1], GOOD[: len(GOOD) // 2],
+    "", " ", "null", "true", "3", '"text"', "[]", "[" * 10_000, "{" * 10_000, "{}", "{", GOOD[:-1],
     f"Sure! {GOOD}", f"{GOOD} I hope this helps.", f"{GOOD}\n{GOOD}", f"[{GOOD}]", "I'm sorry, I cannot do that.",
     '{"summary": "a", "summary": "b", "tags": []}', '{"summary": "a"}', '{"tags": []}', '{"summary": NaN, "tags": []}',
     '{"summary": "a", "tags": [], "item_id": "f2"}', '{"Summary": "a", "tags": []}', "summary: a\ntags: []",
@@ -60,11 +61,21 @@ def test_lines_are_bare(reply: str, lines: list[str]) -> None:
     assert first_lines(reply, 2) == lines
 
 
-@given(st.text(max_size=200))
-def test_no_reply_raises_in_any_scheme(reply: str) -> None:
-    told = films.histories()
+@pytest.fixture(scope="module")
+def asked() -> list[tuple[Scheme, Request]]:
+    """A request of each scheme in each style."""
+    told, found = films.histories(), []
     for style in ("json", "lines"):
         summaries, profiles, synthetic = GenerationConfig(style=style).schemes()  # type: ignore[arg-type]
-        summaries.parse(summaries.requests(films.items())[0], reply)
-        profiles.parse(profiles.requests(told)[0], reply)
-        synthetic.parse(synthetic.requests(told)[0], reply)
+        found.append((summaries, summaries.requests(films.items())[0]))
+        found.append((profiles, profiles.requests(told)[0]))
+        found.append((synthetic, synthetic.requests(told)[0]))
+    return found
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200))
+def test_no_reply_raises_in_any_scheme(asked: list[tuple[Scheme, Request]], reply: str) -> None:
+    for scheme, request in asked:
+        found = scheme.parse(request, reply)
+        assert isinstance(found, ParseProblem) or json.loads(json.dumps(found)) == found

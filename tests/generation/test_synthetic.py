@@ -51,9 +51,16 @@ def test_what_the_user_has_had_is_dropped_and_a_foreign_category_is_emptied(sche
 def test_a_line_of_a_small_model_is_read() -> None:
     scheme = GenerationConfig().schemes()[2]
     request = scheme.requests(films.histories())[1]
-    found = scheme.parse(request, " Pepper (1990); Salt (1991); Salt (1991)\n\nFilms watched:")
+    found = scheme.parse(request, " Pepper (1990)\n- Salt (1991)\n- Salt (1991)\n- Cinnamon")
     assert not isinstance(found, ParseProblem)
-    assert [item["title"] for item in found["items"]] == ["Pepper (1990)", "Salt (1991)"]
+    assert [item["title"] for item in found["items"]] == ["Pepper (1990)", "Salt (1991)", "Cinnamon"]
+
+
+def test_the_history_is_told_as_lines_the_newest_last() -> None:
+    scheme = GenerationConfig().schemes()[2]
+    (request,) = scheme.requests(films.histories().filter(user_id="u2"))
+    assert request.prompt.user.endswith("all different:\n- Saffron (1988)\n- Noodles at Midnight (1996)\n-")
+    assert not request.prompt.is_chat
 
 
 def test_invented_items_become_the_nearest_real_ones(scheme: Synthetic) -> None:
@@ -86,7 +93,8 @@ def test_invented_items_become_the_nearest_real_ones(scheme: Synthetic) -> None:
     )
     assert_frame_equal(rows, expected)
     weights = training_weights(found, scheme.config)
-    assert weights.rows() == [("u2", "f3", pytest.approx(0.3)), ("u2", "f7", pytest.approx(0.3)), ("u3", "f1", pytest.approx(0.3))]  # fmt: skip
+    assert weights.drop("weight").rows() == [("u2", "f3"), ("u2", "f7"), ("u3", "f1")]
+    assert weights["weight"].to_list() == pytest.approx([0.3] * 3)
 
 
 def test_what_is_near_nothing_or_no_candidate_becomes_no_item(scheme: Synthetic) -> None:
