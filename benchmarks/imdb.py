@@ -31,9 +31,9 @@ from genre_pipeline.training.classification import ClassificationConfig, Classif
 from genre_pipeline.training.classifier_bundle import save_classifier
 from genre_pipeline.training.layer_cache import LayerCache
 from genre_pipeline.training.loop import TrainingResult, train
+from genre_pipeline.training.splits import split_as_given
 
 ARTICLE_TEST_LOSS, ARTICLE_EPOCHS = 0.290, 10
-SPLITS = {"train": "train", "val": "validation", "test": "test"}
 SEED = 0
 
 LORA = {"targets": "all-linear", "rank": 16, "alpha": 32.0}
@@ -206,8 +206,8 @@ def log(measured: Measured, task: ClassificationTask, result: TrainingResult, op
 
 
 def read_parts(path: Path, limit: int | None) -> dict[str, LabelledTexts]:
-    reviews = pl.read_parquet(path, columns=["split", "label", "text"])
-    parts = {name: reviews.filter(pl.col("split") == split) for split, name in SPLITS.items()}
+    given = split_as_given(pl.read_parquet(path, columns=["split", "label", "text"]))
+    parts = {"train": given.train, "validation": given.validation, "test": given.test}
     drawn = {name: part.sample(min(limit or part.height, part.height), seed=SEED) for name, part in parts.items()}
     return {
         name: LabelledTexts(part["text"], part["label"].to_numpy().astype(np.float32)) for name, part in drawn.items()

@@ -29,6 +29,7 @@ from genre_pipeline.training.checkpoints import (
     under,
 )
 from genre_pipeline.training.curves import STEP_CURVE, Curves
+from genre_pipeline.training.memory import available_memory, require_memory
 from genre_pipeline.training.processes import OneProcess
 from genre_pipeline.training.steps import Stepper, schedule
 from genre_pipeline.training.task import Batch, LoopConfig, StepLoss, TrainingTask
@@ -79,8 +80,8 @@ def train(
     `last_epoch` stops there without shortening the schedule, as a refit on more data needs it. `one_thread` holds torch
     to one thread on a CPU, without which no two trainings end alike. torch's global generator is left as it was.
 
-    Raises `TrainingError` where the loss or a gradient is no number, or there is no batch; `ModelFileError` where the
-    checkpoint is damaged.
+    Raises `TrainingError` where the memory would not do, there is no batch, or the loss or a gradient is no number;
+    `ModelFileError` where the checkpoint is damaged.
     """
     import torch
 
@@ -88,6 +89,9 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(device)), _threads(1 if one_thread and device == "cpu" else None):
         torch.manual_seed(seed)
         task.prepare()
+        footprint = task.footprint()
+        if footprint is not None:
+            require_memory(footprint, config, available=available_memory(device, config.memory_limit_mb))
         loop = _Loop(task, config, device, processes, report, clock)
         if processes.world > 1:
             torch.manual_seed(seed * processes.world + processes.rank)

@@ -14,10 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from genre_pipeline.contracts.errors import TrainingError
-from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.training.task import LoopConfig
 
 if TYPE_CHECKING:
@@ -33,16 +30,8 @@ _HALF_SHARE = 0.6
 _OVERHEAD = 1.1
 """What the allocator rounds up and the largest passing tensors take."""
 _LORA_RANK, _MIB = 8, 2**20
+_PLANNED_SHARE = 0.9
 _MEMINFO = Path("/proc/meminfo")
-
-
-class MemoryConfig(Settings):
-    """How much memory a training may take."""
-
-    limit_mb: float | None = Field(default=None, gt=0)
-    """Megabytes that may be used; `null` takes what the device has free: of the GPU, or of this machine."""
-    share: float = Field(default=0.9, gt=0, le=1)
-    """Share of the free memory that may be planned with."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,17 @@ class NetworkSize:
     def with_lora(self, rank: int = _LORA_RANK) -> NetworkSize:
         """Frozen, with low-rank adapters at the query and value matrices of every layer."""
         return replace(self, trained=4 * rank * self.width * max(self.layers, 1))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A training as far as its memory goes."""
+
+    size: NetworkSize
+    batch_size: int
+    """Sequences in a batch."""
+    length: int
+    """Tokens of a sequence, padding included, at most."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,10 @@ def network_size(model: nn.Module, *, layers: int, width: int, inner_width: int,
     return NetworkSize(sum(count for count, _ in counts), trained, layers, width, inner_width, vocabulary)
 
 
-def estimate_memory(size: NetworkSize, config: LoopConfig, *, batch_size: int, length: int) -> MemoryEstimate:
-    """Bytes that training takes at its peak: `batch_size` sequences of `length` tokens, padding included, a batch.
-
-    Accumulated batches take the memory of one.
-    """
-    tokens = batch_size * length
+def estimate_memory(footprint: Footprint, config: LoopConfig) -> MemoryEstimate:
+    """Bytes that training takes at its peak. Accumulated batches take the memory of one."""
+    size = footprint.size
+    tokens = footprint.batch_size * footprint.length
     is_half = config.precision == "bfloat16"
     share = _HALF_SHARE if is_half else 1.0
     layer = int(tokens * (_LAYER_WIDTHS * size.width + _INNER_WIDTHS * size.inner_width) * _FLOAT * share)
@@ -117,39 +115,35 @@ def estimate_memory(size: NetworkSize, config: LoopConfig, *, batch_size: int, l
     )
 
 
-def require_memory(
-    size: NetworkSize, config: LoopConfig, *, batch_size: int, length: int, available: int
-) -> MemoryEstimate:
+def require_memory(footprint: Footprint, config: LoopConfig, *, available: int) -> MemoryEstimate:
     """The estimate, where it fits into `available` bytes.
 
-    Raises `TrainingError` otherwise, with the changes that would make it fit, the mildest first.
+    Raises `TrainingError` otherwise, with the changes that would make it fit, the mildest of each kind.
     """
-    needed = estimate_memory(size, config, batch_size=batch_size, length=length)
+    needed = estimate_memory(footprint, config)
     if needed.total <= available:
         return needed
     fitting = {
         kind: words
-        for kind, words, changed_size, changed, smaller in reversed(list(_changes(size, config, batch_size)))
-        if estimate_memory(changed_size, changed, batch_size=smaller, length=length).total <= available
+        for kind, words, smaller, changed in reversed(list(_changes(footprint, config)))
+        if estimate_memory(smaller, changed).total <= available
     }
-    remedy = (
-        f"What would fit: {'; or '.join(reversed(fitting.values()))}."
-        if fitting
-        else "Take a smaller network or shorter texts."
+    remedy = f"What would fit: {'; or '.join(reversed(fitting.values()))}."
+    raise TrainingError(
+        f"This training needs about {needed}, and {_mb(available)} may be used",
+        remedy=remedy if fitting else "Take a smaller network or shorter texts.",
     )
-    raise TrainingError(f"This training needs about {needed}, and {_mb(available)} may be used", remedy=remedy)
 
 
-def available_memory(device: str, config: MemoryConfig) -> int:
-    """Bytes that a training on `device` may plan with: the configured limit, or the share of what is free now."""
-    if config.limit_mb is not None:
-        return int(config.limit_mb * _MIB)
+def available_memory(device: str, limit_mb: float | None = None) -> int:
+    """Bytes that a training on `device` may plan with: `limit_mb`, or nine tenths of what is free there now."""
+    if limit_mb is not None:
+        return int(limit_mb * _MIB)
     if device.startswith("cuda"):
         import torch
 
-        free, _ = torch.cuda.mem_get_info(torch.device(device))
-        return int(free * config.share)
-    return int(_free_memory() * config.share)
+        return int(torch.cuda.mem_get_info(torch.device(device))[0] * _PLANNED_SHARE)
+    return int(_free_memory() * _PLANNED_SHARE)
 
 
 def _free_memory() -> int:
@@ -161,26 +155,26 @@ def _free_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _changes(
-    size: NetworkSize, config: LoopConfig, batch_size: int
-) -> Iterator[tuple[str, str, NetworkSize, LoopConfig, int]]:
-    """Kind and words of each change, and what it makes of size, settings and batch; the mildest of a kind first."""
+def _changes(footprint: Footprint, config: LoopConfig) -> Iterator[tuple[str, str, Footprint, LoopConfig]]:
+    """Kind and words of each change, and what it makes of footprint and settings; the mildest of a kind first."""
     half = {"precision": "bfloat16"} if config.precision != "bfloat16" else {}
     again = {"gradient_checkpointing": True} if not config.gradient_checkpointing else {}
-    smaller = batch_size
+    smaller = footprint.batch_size
     while smaller > 1:
         smaller //= 2
-        steps = config.accumulate * -(-batch_size // smaller)
-        yield "batch", f"batch_size {smaller} with accumulate {steps}", size, config, smaller
+        steps = config.accumulate * -(-footprint.batch_size // smaller)
+        words = f"batch_size {smaller} with accumulate {steps}"
+        yield "batch", words, replace(footprint, batch_size=smaller), config
     if again:
-        yield "again", "gradient_checkpointing: true", size, config.model_copy(update=again), batch_size
+        yield "again", "gradient_checkpointing: true", footprint, config.model_copy(update=again)
     if half:
-        yield "half", "precision: bfloat16", size, config.model_copy(update=half), batch_size
-    adapters = size.with_lora()
-    if size.trained > adapters.trained:
-        yield "lora", f"LoRA of rank {_LORA_RANK}", adapters, config, batch_size
-        everything = config.model_copy(update={**half, **again})
-        yield "all", "LoRA, batch_size 1, gradient_checkpointing and bfloat16 together", adapters, everything, 1
+        yield "half", "precision: bfloat16", footprint, config.model_copy(update=half)
+    adapters = footprint.size.with_lora()
+    if footprint.size.trained > adapters.trained:
+        yield "lora", f"LoRA of rank {_LORA_RANK}", replace(footprint, size=adapters), config
+        words = "LoRA, batch_size 1, gradient_checkpointing and bfloat16 together"
+        least = config.model_copy(update={**half, **again})
+        yield "all", words, Footprint(adapters, 1, footprint.length), least
 
 
 def _mb(value: int) -> str:

@@ -26,6 +26,7 @@ from genre_pipeline.models.sequence_config import SequenceConfig
 from genre_pipeline.training.batches import Windows, training_batches
 from genre_pipeline.training.distributed import DistributedConfig, train_distributed
 from genre_pipeline.training.loop import Report, TrainingResult
+from genre_pipeline.training.memory import Footprint, network_size
 from genre_pipeline.training.sequence_loss import NextItemLoss
 from genre_pipeline.training.task import LoopConfig, StepLoss, TrainingTask, decay_groups
 from genre_pipeline.training.validation import NDCG, ValidationTarget, data_histories, user_ndcg
@@ -201,6 +202,15 @@ class SequenceTask(TrainingTask[Windows]):
     def checkpoint_gradients(self) -> None:
         """Each block is computed again."""
         self.model.computes_again = True
+
+    def footprint(self) -> Footprint:
+        """Windows of the network's whole length; the scores of all that competes count as a vocabulary."""
+        network, competing = self.config.network, self.negatives or self.data.n_items
+        size = network_size(
+            self.model, layers=network.blocks, width=network.width, inner_width=network.expansion * network.width,
+            vocabulary=competing,
+        )  # fmt: skip
+        return Footprint(size, self.config.batch_size, network.length)
 
     def fingerprint(self) -> str:
         """The network, its histories and contents, and its validation pairs."""

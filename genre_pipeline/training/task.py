@@ -18,6 +18,8 @@ from genre_pipeline.contracts.settings import Settings
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from genre_pipeline.training.memory import Footprint
+
 Batch = TypeVar("Batch")
 
 
@@ -40,6 +42,8 @@ class LoopConfig(Settings):
     """Precision of the forward pass; `bfloat16` is autocast, weights and optimiser stay float32."""
     gradient_checkpointing: bool = False
     """Activations are computed again in the backward pass instead of kept: about a third slower, far less memory."""
+    memory_limit_mb: float | None = Field(default=None, gt=0)
+    """Memory that the training may take; `null` plans with nine tenths of what its device has free."""
     patience: int = Field(default=3, ge=1)
     """Validations without a better score before training stops."""
     validate_every: int = Field(default=1, ge=1)
@@ -101,6 +105,12 @@ class TrainingTask(ABC, Generic[Batch]):
         A group may carry `lr_scale`, a factor of the scheduled rate, and any option of `torch.optim.AdamW`.
         """
         return decay_groups(self.model, config.weight_decay)
+
+    def footprint(self) -> Footprint | None:
+        """What the memory estimate goes by, once `prepare` has made the network; None where the task cannot say, and
+        nothing is refused.
+        """
+        return None
 
     def fingerprint(self) -> str:
         """What a checkpoint must match to be gone on with; as it stands, names and shapes of the parameters and the

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from genre_pipeline.training.memory import NetworkSize, network_size
+from genre_pipeline.training.memory import Footprint, network_size
 from genre_pipeline.training.task import StepLoss, TrainingTask
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 256}
@@ -45,7 +45,8 @@ class Encoding(TrainingTask[torch.Tensor]):
         states = self.model(batch).last_hidden_state
         return StepLoss(states.float().pow(2).mean(), float(len(batch)), batch.numel(), len(batch))
 
-    def size(self) -> NetworkSize:
+    def footprint(self) -> Footprint:
         layers = 1 if self.trained == "top" else self.shape["num_hidden_layers"]
         width, inner = self.shape["hidden_size"], self.shape["intermediate_size"]
-        return network_size(self.model, layers=layers, width=width, inner_width=inner)
+        size = network_size(self.model, layers=layers, width=width, inner_width=inner)
+        return Footprint(size, self.batch_size, self.length)

@@ -7,7 +7,7 @@ import torch
 from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.training.distributed import DistributedConfig, train_distributed
 from genre_pipeline.training.loop import train
-from genre_pipeline.training.memory import MemoryConfig, available_memory, estimate_memory, require_memory
+from genre_pipeline.training.memory import estimate_memory
 from genre_pipeline.training.steps import on_device
 from genre_pipeline.training.task import LoopConfig
 from tests.training.small_encoders import LARGE, MINILM, Encoding
@@ -85,7 +85,7 @@ def test_the_memory_estimate_is_near_the_allocators_peak(change: dict, trained: 
     config = LoopConfig(epochs=1, **change)
     task = Encoding(MINILM, batch_size=64, length=128, trained=trained)
     result = train(task, config, seed=1, device="cuda")
-    estimated = estimate_memory(task.size(), config, batch_size=64, length=128).total / 2**20
+    estimated = estimate_memory(task.footprint(), config).total / 2**20
     print(f"{change} {trained}: measured {result.peak_gpu_mb:.0f} MB, estimated {estimated:.0f} MB")
     assert result.peak_gpu_mb / FACTOR < estimated < result.peak_gpu_mb * FACTOR
 
@@ -107,12 +107,10 @@ def test_bfloat16_is_faster_and_learns_the_same() -> None:
 
 
 def test_what_does_not_fit_is_refused_before_it_starts() -> None:
-    task = Encoding(MINILM, batch_size=64, length=128)
-    task.prepare()
-    free = available_memory("cuda", MemoryConfig())
-    require_memory(task.size(), LoopConfig(), batch_size=64, length=128, available=free)
+    task = Encoding(MINILM, batch_size=2**17, length=512)
     with pytest.raises(TrainingError, match=r"batch_size \d+ with accumulate"):
-        require_memory(task.size(), LoopConfig(), batch_size=2**17, length=512, available=free)
+        train(task, LoopConfig(), seed=1, device="cuda")
+    assert all(weight.grad is None for weight in task.model.parameters())
 
 
 def test_more_processes_than_gpus_are_refused() -> None:
