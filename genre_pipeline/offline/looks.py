@@ -4,8 +4,10 @@ Joins sources, preprocessing and features for asset metadata and the page of a n
 hash, so that the same files are shown every night until they change, and nothing is decoded for it again.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -198,12 +200,12 @@ def _kept(folder: Path, what: Sequence[object], make: Callable[[], Looks]) -> Lo
     """Made once for each `what`; the file appears whole, and one that is damaged is made again."""
     name = hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()
     path = folder / f"{name}.json"
-    if path.is_file():
+    with contextlib.suppress(FileNotFoundError, ValueError):
         found: Looks = json.loads(path.read_text(encoding="utf-8"))
         return found
     made = make()
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".writing")
+    unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(json.dumps(made), encoding="utf-8")
     unfinished.replace(path)
     return made

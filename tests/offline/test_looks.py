@@ -57,6 +57,9 @@ def test_nothing_is_decoded_for_the_same_look_again(world: Path, config: GenreCo
     first = media_looks(ITEMS, vectors, "audio", root=str(world), config=config)
     assert media_looks(ITEMS, vectors, "audio", root="/no/such/folder", config=config) == first
     assert len([name for name in first if name.endswith(("i01", "i07", "i13"))]) == 3
+    (kept,) = (config.home / "cache" / "looks").iterdir()
+    kept.write_text("{")
+    assert media_looks(ITEMS, vectors, "audio", root=str(world), config=config) == first
     louder = config.model_copy(update={"seed": config.seed + 1})
     assert media_looks(ITEMS, vectors, "audio", root=str(world), config=louder) != first
 
