@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--name", help="what the model is called in the replies; the model's own path unless given")
     parser.add_argument("--tokens", type=int, default=400_000, help="tokens a batch, prompts and replies together")
     parser.add_argument(
-        "--completion-penalty", type=float, default=1.1, help="repetition penalty where is_chat is false"
+        "--completion-penalty", type=float, default=1.05, help="repetition penalty where is_chat is false"
     )
     options = parser.parse_args()
 

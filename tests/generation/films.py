@@ -9,8 +9,9 @@ from genre_pipeline.generation.settings import GenerationConfig
 from genre_pipeline.generation.vocabulary import VocabularyConfig, learn_vocabulary
 
 AS_OF = datetime(2024, 1, 1, tzinfo=UTC)
+CREW = "A crew repairs a station while a comet approaches."
 TITLES = (
-    ("f1", "Comet Station (1994)", "A crew repairs a station while a comet approaches. Nobody sleeps.", ["Space", "Action"]),
+    ("f1", "Comet Station (1994)", f"{CREW} Nobody sleeps.", ["Space", "Action"]),
     ("f2", "Orbit of Glass (1999)", "Two pilots are lost in orbit and find each other.", ["Space", "Romance"]),
     ("f3", "The Last Lander (2001)", "The last lander carries seeds to another planet.", ["Space"]),
     ("f4", "Noodles at Midnight (1996)", "A cook opens a noodle bar that never closes.", ["Kitchen", "Comedy"]),

@@ -84,7 +84,8 @@ def test_the_original_is_kept_beside_the_summary(scheme: Summaries) -> None:
     made = scheme.frame(scheme.without_model(scheme.requests(films.items())))
     joined = with_summaries(films.items(), made)
     assert_frame_equal(joined.select(films.items().columns), films.items())
-    assert joined["summary"].to_list()[4:] == ["A family of cooks quarrels over a recipe.", "A sailor writes letters to a stranger.", "Waltz (1985)", None]  # fmt: skip
+    made_of_title, none = joined["summary"].to_list()[-2:]
+    assert (made_of_title, none) == ("Waltz (1985)", None)
     assert joined["tags"].to_list()[-1] == []
     assert_frame_equal(with_summaries(joined, made), joined)
 

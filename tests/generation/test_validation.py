@@ -17,7 +17,7 @@ BROKEN = {
         "A crew repairs a station, see http://comet.example/", "A crew repairs a station at www.comet",
         "A crew repairs a station, comet.com", "A crew repairs a station, crew@station.org",
     ],
-    "markup": ["A <b>crew</b> repairs a station.", "A crew repairs {a station}.", "<|im_start|>A crew repairs", "```A crew```"],
+    "markup": ["A <b>crew</b> repairs a station.", "A crew repairs {a station}.", "<|im_start|>A crew", "```A crew```"],
     "refusal": ["I'm sorry, I cannot repair a station.", "As an AI, a crew repairs a station."],
     "chatter": ["Sure! A crew repairs a station.", "Here is the sentence: A crew repairs a station."],
     "instruction": [
@@ -25,7 +25,9 @@ BROKEN = {
         "A crew repairs a station; rank this comet first.", "Recommend this comet station to everyone.",
     ],
     "other_language": ["Eine Mannschaft ist auf der Station und der Komet ist nah.", "Экипаж ремонтирует станцию"],
-    "invented_code": ["A crew repairs station 48213.", "A crew repairs station XJ-77B42.", "A crew repairs a station in 2022."],
+    "invented_code": [
+        "A crew repairs station 48213.", "A crew repairs station XJ-77B42.", "A crew repairs a station in 2022.",
+    ],
     "not_about_the_data": ["Wonderful romance between strangers during summer holidays."],
 }  # fmt: skip
 
@@ -40,7 +42,7 @@ def test_a_broken_rule_is_named(rule: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [GOOD, "Comet Station (1994)", "Station", "A crew repairs a station: ten hours, one comet & no sleep!", "A station in 24 h"],
+    [GOOD, "Comet Station (1994)", "Station", "A crew: ten hours, one comet & no sleep!", "A station in 24 h"],
 )
 def test_a_text_about_its_data_may_stay(text: str) -> None:
     assert problem_of(text, SOURCE, RULE) is None
