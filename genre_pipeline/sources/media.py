@@ -91,11 +91,10 @@ def read_media(
     """Read the files of `items` (item_id and location, String; rows without a location are passed over).
 
     `root` is the folder or URL that relative locations start from (`RawDataset.root`). A file whose SHA-256 is in
-    `known` is not decoded; one that `index` remembers with such a hash, and that has not changed since, is not even
-    read. Batches come in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next
-    one is decoded while the caller works on this one. `decode` names the decoder processes' function as
-    "module:function". A file that cannot be read is a row of `rejected`. Raises SourceError where the root is no
-    folder or no decoder starts.
+    `known` is not decoded; one that `index` remembers with such a hash, unchanged since, is not even read. Batches come
+    in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next one is decoded while the caller works
+    on this one. `decode` names the decoder processes' function as "module:function". A file that cannot be read is a
+    row of `rejected`. Raises SourceError where the root is no folder or no decoder starts.
     """
     wanted = items.select(ITEM_ID, "location").drop_nulls("location")
     rows: list[tuple[str, str]] = wanted.rows()
