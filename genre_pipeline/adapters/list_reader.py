@@ -4,6 +4,7 @@ What belongs here: the few statements a service runs for every request, built on
 than running it. What does not: writing, and anything about more than one list.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -13,6 +14,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from genre_pipeline.adapters.bulk_load import STORED_SCHEMAS
+from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import (
     catalogue,
     popular_items,
@@ -21,7 +23,13 @@ from genre_pipeline.adapters.table_definitions import (
     runs,
     similar_items,
 )
-from genre_pipeline.adapters.table_records import ItemList, ListedItem, RecommendedItem, UserRecommendations
+from genre_pipeline.adapters.table_records import (
+    ItemList,
+    ListedItem,
+    PublishedRow,
+    RecommendedItem,
+    UserRecommendations,
+)
 from genre_pipeline.contracts.columns import ITEM_ID
 from genre_pipeline.contracts.errors import NotPublishedError
 
@@ -41,6 +49,23 @@ def user_recommendations(connection: sa.Connection, user_id: str, k: int, surfac
         RecommendedItem(item, titles.get(item), rank, score, tuple(why)) for rank, (item, score, why) in places
     )
     return UserRecommendations(user_id, run_id, as_of, rows, variant)
+
+
+def published_row(database: Database, user_id: str, surface: str) -> PublishedRow | None:
+    """A user's list as it is stored; None without one."""
+    if not is_storable(user_id):
+        return None
+    statement, order = _row_statement(database)
+    values = {"key": user_id, "surface": surface}
+    row = database.fetch_one(statement, [values[name] for name in order] if order else values)
+    if row is None:
+        with database.read() as connection:
+            _live_run_id(connection, surface)
+        return None
+    run_id, item_ids, scores, reasons, variant = row
+    if isinstance(item_ids, str):  # SQLite keeps lists as JSON
+        item_ids, scores, reasons = json.loads(item_ids), json.loads(scores), json.loads(reasons)
+    return PublishedRow(run_id, item_ids, scores, reasons, variant)
 
 
 def similar_list(connection: sa.Connection, item_id: str, k: int, surface: str) -> ItemList | None:
@@ -121,6 +146,20 @@ def _list_query(table: sa.Table) -> sa.Select[tuple[Any, ...]]:
         .join(table, sa.and_(table.c.run_id == publication.c.run_id, key == sa.bindparam("key")))
         .where(publication.c.surface == sa.bindparam("surface"))
     )
+
+
+@cache
+def _row_statement(database: Database) -> tuple[str, tuple[str, ...]]:
+    names = ("item_ids", "scores", "reasons", "variant")
+    query = (
+        sa.select(publication.c.run_id, *(recommendations.c[name] for name in names))
+        .join(
+            recommendations,
+            sa.and_(recommendations.c.run_id == publication.c.run_id, recommendations.c.user_id == sa.bindparam("key")),
+        )
+        .where(publication.c.surface == sa.bindparam("surface"))
+    )
+    return database.compiled(query)
 
 
 @cache

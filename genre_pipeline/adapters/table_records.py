@@ -102,6 +102,17 @@ class UserRecommendations:
 
 
 @dataclass(frozen=True)
+class PublishedRow:
+    """A user's published list as it is stored, for who reads one with every request: columns by rank, no titles."""
+
+    run_id: str
+    item_ids: list[str]
+    scores: list[float]
+    reasons: list[list[str]]
+    variant: str
+
+
+@dataclass(frozen=True)
 class ItemList:
     """A published list that belongs to an item or a category, named by `key`."""
 

@@ -8,7 +8,7 @@ from genre_pipeline.recommenders.rerank import Block, rerank
 from genre_pipeline.recommenders.ruled_lists import DRAWN_REASON, PINNED_REASON
 from genre_pipeline.recommenders.rules import ItemRules
 from genre_pipeline.serving.published import PublishedRun
-from genre_pipeline.serving.scorer import Pool, UserState
+from genre_pipeline.serving.scorer import Pool, PublishedList, UserState
 from genre_pipeline.serving.settings import ServingConfig
 
 _VERBS = {
@@ -84,6 +84,13 @@ def with_reasons(
     for marked, reason in ((is_pinned, PINNED_REASON), (is_drawn, DRAWN_REASON)):
         for place in np.flatnonzero(marked) if marked is not None else ():
             reasons[place] = [reason]
+    return Scored(chosen.positions, chosen.scores, chosen.parts, reasons)
+
+
+def with_nightly_reasons(chosen: Scored, listed: PublishedList) -> Scored:
+    """The same with what the night said of each item, where it said something."""
+    said = dict(zip(listed.positions.tolist(), listed.reasons, strict=True)) if listed.reasons else {}
+    reasons = [said.get(at) or [POPULAR_REASON] for at in chosen.positions.tolist()]
     return Scored(chosen.positions, chosen.scores, chosen.parts, reasons)
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from genre_pipeline.adapters.table_records import ApiKey, ItemList, RunRecord, UserRecommendations
+from genre_pipeline.adapters.table_records import ApiKey, ItemList, PublishedRow, RunRecord
 
 Clock = Callable[[], datetime]
 """Now, in UTC. The only source of time in this room."""
@@ -47,8 +47,8 @@ class TablesDoor(Protocol):
         """What was recorded of a run."""
         ...
 
-    def recommendations_for(self, user_id: str, k: int, /, *, surface: str) -> UserRecommendations | None:
-        """A user's published list by rank, at most k rows; None or no rows for a user without one."""
+    def published_row(self, user_id: str, /, *, surface: str) -> PublishedRow | None:
+        """A user's published list by rank; None for a user without one."""
         ...
 
     def similar_to(self, item_id: str, k: int, /, *, surface: str) -> ItemList | None:

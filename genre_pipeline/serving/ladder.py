@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules
-from genre_pipeline.serving.choosing import Scored, by_rules, by_score, with_reasons
+from genre_pipeline.serving.choosing import Scored, by_rules, by_score, with_nightly_reasons, with_reasons
 from genre_pipeline.serving.published import PublishedRun
 from genre_pipeline.serving.scorer import (
     Pool,
@@ -72,7 +72,18 @@ def choose(
         for strategy in STRATEGIES[STRATEGIES.index(at_first) :]:
             pool = _POOLS[strategy](run, user, listed, allowed, ask.k, config)
             if pool is not None:
-                chosen = _shown(run, pool, rules, allowed, had if not notes else had & ~had, ask.k, user, seed, config)
+                chosen = _shown(
+                    run,
+                    pool,
+                    rules,
+                    allowed,
+                    had if not notes else had & ~had,
+                    ask.k,
+                    user,
+                    seed,
+                    config,
+                    listed if strategy == "published" else None,
+                )
                 return Choice(strategy, chosen, [*notes, FEWER] if len(chosen) < ask.k else notes)
     nothing = np.zeros(0, dtype=np.int64)
     return Choice("popular", Scored(nothing, nothing.astype(np.float32), np.zeros((4, 0), dtype=np.float32)), [])
@@ -82,24 +93,27 @@ def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> I
     """What may be shown, bool [items], and what was given up for it, step by step."""
     available_only = rules.rules.filters.available_only if ask.available_only is None else ask.available_only
     base = rules.is_allowed & (run.is_candidate if available_only else run.exists)
-    fresh = base if rules.rules.repeats.most else base & ~had
-    of_category = run.in_categories(ask.categories) if ask.categories else np.ones(run.n_items, dtype=bool)
-    kept = ~_membership(run, run.positions_of(ask.exclude))
-    yield fresh & of_category & kept, []
-    yield base & of_category & kept, [ALL_SEEN]
+    wished = base & run.in_categories(ask.categories) if ask.categories else base
+    kept = ~_membership(run, run.positions_of(ask.exclude)) if ask.exclude else True
+    unseen = ~had
+    yield (wished if rules.rules.repeats.most else wished & unseen) & kept, []
+    yield wished & kept, [ALL_SEEN]
     if ask.categories:
-        yield base & ~had & kept, [NO_SUCH_CATEGORY]
+        yield base & unseen & kept, [NO_SUCH_CATEGORY]
         yield base & kept, [NO_SUCH_CATEGORY, ALL_SEEN]
     yield base, [ALL_EXCLUDED]
 
 
 def _shown(
     run: PublishedRun, pool: Pool, rules: ItemRules, allowed: np.ndarray, had: np.ndarray, k: int, user: UserState,
-    seed: np.ndarray, config: ServingConfig,
+    seed: np.ndarray, config: ServingConfig, listed: PublishedList | None,
 ) -> Scored:  # fmt: skip
     if rules.changes_nothing:
         pool = filled(run, pool, allowed, k)
-        return with_reasons(by_score(pool, k), pool, run, user, config)
+        chosen = by_score(pool, k)
+        if listed is not None and listed.reasons and not len(user.history):
+            return with_nightly_reasons(chosen, listed)
+        return with_reasons(chosen, pool, run, user, config)
     pool = filled(run, pool, allowed, run.n_items)
     chosen, is_pinned, is_drawn = by_rules(run, pool, rules, allowed, had, k, seed)
     return with_reasons(chosen, pool, run, user, config, is_pinned, is_drawn)

@@ -37,6 +37,8 @@ class PublishedList:
     """int64 [n], in the order of rank."""
     scores: np.ndarray
     """float32 [n], as published."""
+    reasons: Sequence[list[str]] = ()
+    """The night's reasons for each."""
 
     def __len__(self) -> int:
         return len(self.positions)

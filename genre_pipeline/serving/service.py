@@ -36,7 +36,7 @@ from genre_pipeline.serving.ladder import Ask, Strategy, choose
 from genre_pipeline.serving.limits import checked_ask, checked_id, checked_ids, checked_k, checked_surface
 from genre_pipeline.serving.published import PublishedRun
 from genre_pipeline.serving.recording import Recorder
-from genre_pipeline.serving.scorer import EMPTY_LIST, popular_pool
+from genre_pipeline.serving.scorer import EMPTY_LIST, UserState, popular_pool
 from genre_pipeline.serving.scoring import NewItemEncoder, score_candidates
 from genre_pipeline.serving.settings import ServingConfig
 from genre_pipeline.serving.state import (
@@ -45,6 +45,7 @@ from genre_pipeline.serving.state import (
     anonymous_state,
     read_published_list,
     read_user_state,
+    state_without_features,
 )
 
 _log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class RecommendationService:
         user_id = self.checked_user(user_id)
         ask, held = checked_ask(self.config, k=k, **wishes), self._on(surface)
         run = held.run
-        user, degraded = read_user_state(run, user_id, held.items_since(user_id), self._features, self.config)
+        user, degraded = self._state_for(ask, held, user_id)
         wanted = max(self.config.candidates_published, ask.k)
         listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
         degraded += [problem] if problem else []
@@ -227,6 +228,13 @@ class RecommendationService:
         if self.held.has_run and self.held.run.vectors_problem is not None:
             checks["item_matrix"] = self.held.run.vectors_problem
         return ReadyAnswer(ready=all(check == "ok" for check in checks.values()), checks=checks)
+
+    def _state_for(self, ask: Ask, held: HeldRun, user_id: str) -> tuple[UserState, list[str]]:
+        """Who asks for the published list, or for popular items, needs no fresh features."""
+        since = held.items_since(user_id)
+        if ask.strategy in ("published", "popular"):
+            return state_without_features(held.run, user_id, since), []
+        return read_user_state(held.run, user_id, since, self._features, self.config)
 
     def _try_out(self, user_id: str) -> None:
         try:

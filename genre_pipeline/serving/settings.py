@@ -8,6 +8,7 @@ from genre_pipeline.adapters.table_records import DEFAULT_SURFACE
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import MAX_ID_BYTES
+from genre_pipeline.features.nearest import NearestConfig
 
 
 class ServingConfig(Settings):
@@ -27,7 +28,9 @@ class ServingConfig(Settings):
     """How many items of the published list enter real-time scoring."""
     candidates_nearest: int = Field(default=200, ge=0)
     """How many items nearest to the fresh history (the user's vector and the latest items) enter real-time scoring."""
-    nearest_to_latest: int = Field(default=3, ge=0)
+    nearest: NearestConfig = NearestConfig(exact_below=10_000, refine=2)
+    """How near items are looked for while somebody waits: an index is worth its losses in smaller catalogues too."""
+    nearest_to_latest: int = Field(default=1, ge=0)
     """To how many of the latest items of a history, beside the user's vector, near items are looked for."""
     candidates_popular: int = Field(default=100, ge=0)
     """How many recently popular items enter real-time scoring; these are also what a reason calls "popular now"."""

@@ -49,7 +49,7 @@ def build_service(
             publication,
             partitions,
             rules=rules,
-            nearest=made.nearest,
+            nearest=config.nearest,
             model_version=record.model_version if record is not None else "unknown",
         )
 

@@ -263,3 +263,23 @@ def test_each_list_has_its_variant_in_the_table_and_the_view(tables: Tables, dat
     with Database(database_url).read() as connection:
         rows = connection.execute(sa.text("SELECT DISTINCT user_id, variant FROM current_recommendations")).all()
     assert {tuple(row) for row in rows} >= {("u1", "varied"), ("u2", "default")}
+
+
+def test_a_stored_row_is_the_list_that_readers_see(tables: Tables) -> None:
+    with pytest.raises(NotPublishedError):
+        tables.published_row("u1")
+    publish(tables, "r1")
+    for user in ("u1", "u2"):
+        listed, row = tables.recommendations_for(user, 10), tables.published_row(user)
+        assert listed is not None
+        assert row is not None
+        assert (row.run_id, row.variant) == ("r1", "default")
+        assert list(zip(row.item_ids, row.scores, row.reasons, strict=True)) == [
+            (line.item_id, line.score, list(line.reasons)) for line in listed.rows
+        ]
+    for nobody in ("nobody", "u1' OR '1'='1", "u\0", "\ud800"):
+        assert tables.published_row(nobody) is None
+    publish(tables, "r2", a_day(1))
+    row = tables.published_row("u1")
+    assert row is not None
+    assert row.run_id == "r2"

@@ -10,9 +10,8 @@ from genre_pipeline.adapters.table_records import (
     ItemList,
     ListedItem,
     Publication,
-    RecommendedItem,
+    PublishedRow,
     RunRecord,
-    UserRecommendations,
 )
 from genre_pipeline.contracts.columns import EVENT_TIMESTAMP
 from genre_pipeline.contracts.errors import FeatureStoreError, TablesError
@@ -140,16 +139,13 @@ class InMemoryTables:
         self._check()
         return self.keys
 
-    def recommendations_for(self, user_id: str, k: int, *, surface: str) -> UserRecommendations | None:
+    def published_row(self, user_id: str, *, surface: str) -> PublishedRow | None:
         self._check()
         live = self.publications.get(surface)
         if user_id not in self.lists or live is None:
             return None
-        rows = [
-            RecommendedItem(item, item, rank, score, ())
-            for rank, (item, score) in enumerate(self.lists[user_id][:k], start=1)
-        ]
-        return UserRecommendations(user_id, live.run_id, live.as_of, tuple(rows))
+        item_ids, scores = [item for item, _ in self.lists[user_id]], [score for _, score in self.lists[user_id]]
+        return PublishedRow(live.run_id, item_ids, scores, [["from the night"]] * len(item_ids), "default")
 
     def similar_to(self, item_id: str, k: int, *, surface: str) -> ItemList | None:
         return self._items(self.similar, item_id, k, surface)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from genre_pipeline.contracts.tables import SimilarItems
-from genre_pipeline.features.nearest import NearestConfig, similar_items, similar_items_table
+from genre_pipeline.features.nearest import NearestConfig, NearestSearch, similar_items, similar_items_table
 from genre_pipeline.features.similarity import l2_normalise
 
 
@@ -118,3 +118,34 @@ def _clustered(count: int, width: int, noise: float) -> np.ndarray:
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(100, width))[generator.integers(0, 100, count)]
     return l2_normalise(centres + noise * generator.normal(size=(count, width)))
+
+
+def test_search_of_any_vectors_finds_what_comparing_all_finds() -> None:
+    generator = np.random.default_rng(3)
+    vectors = l2_normalise(generator.normal(size=(300, 12)).astype(np.float32))
+    vectors[5] = 0
+    queries = l2_normalise(generator.normal(size=(3, 12)).astype(np.float32))
+    allowed = generator.random(300) < 0.7
+    found = NearestSearch(vectors, np.ones(300, dtype=bool)).nearest(queries, allowed, 20)
+    cosine = np.where(allowed, (vectors @ queries.T).max(axis=1), -1)
+    assert set(found) == set(np.argsort(-cosine, kind="stable")[:20])
+    assert len(NearestSearch(vectors, np.ones(300, dtype=bool)).nearest(queries, allowed, 0)) == 0
+    assert len(NearestSearch(vectors[:, :0], np.ones(300, dtype=bool)).nearest(queries[:, :0], allowed, 5)) == 0
+
+
+def test_search_through_an_index_keeps_its_recall_and_what_is_allowed() -> None:
+    generator = np.random.default_rng(4)
+    centres = generator.normal(size=(40, 32))
+    vectors = centres[generator.integers(0, 40, 3000)] + 0.4 * generator.normal(size=(3000, 32))
+    vectors = l2_normalise(vectors.astype(np.float32))
+    allowed = np.ones(3000, dtype=bool)
+    allowed[::3] = False
+    search = NearestSearch(vectors, np.ones(3000, dtype=bool), NearestConfig(exact_below=1000, refine=4))
+    exact = NearestSearch(vectors, np.ones(3000, dtype=bool), NearestConfig(exact_below=10_000))
+    shares = []
+    for query in vectors[:20]:
+        found = search.nearest(query[None], allowed, 30)
+        assert allowed[found].all()
+        wanted = exact.nearest(query[None], np.ones(3000, dtype=bool), 30)
+        shares.append(len(set(found) & set(wanted)) / max(int(allowed[wanted].sum()), 1))
+    assert np.mean(shares) > 0.9

@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from genre_pipeline.contracts.errors import ContractError
 from genre_pipeline.contracts.tables import Interactions, RejectedRows
 from genre_pipeline.preprocessing.cleaning import Cleaned, PreprocessingConfig, RowCounts
-from genre_pipeline.preprocessing.interactions import clean_interactions, interactions_of_day
+from genre_pipeline.preprocessing.interactions import clean_interactions, interactions_of_day, with_events
 from tests.scenario import BAD_INTERACTIONS, DAYS, EQUAL_TIMES_ITEMS, EQUAL_TIMES_USER, raw_interactions
 
 CONFIG = PreprocessingConfig()
@@ -156,3 +156,26 @@ def test_each_row_belongs_to_one_day(rows: list[dict[str, str | None]]) -> None:
     days = [interactions_of_day(raw.lazy(), date(2024, 3, day), CONFIG) for day in (1, 2)]
     dated = any(row["timestamp"] not in ("soon", None, "3000-01-01") for row in rows)
     assert sum(day.counts.read for day in days) == (len(rows) if dated else 0)
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=12),
+    posted=st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=12),
+)
+def test_events_of_the_log_join_the_day_each_once(
+    rows: list[tuple[str, str, int]], posted: list[tuple[str, str, int]]
+) -> None:
+    def events(of: list[tuple[str, str, int]]) -> pl.DataFrame:
+        frame = pl.DataFrame(of, schema={"user_id": pl.String, "item_id": pl.String, "hour": pl.Int64}, orient="row")
+        time = pl.datetime(2024, 3, 4, pl.col("hour"), time_zone="UTC", time_unit="us").alias("timestamp")
+        return frame.select("user_id", "item_id", time, event=pl.lit("view"), value=pl.lit(None, pl.Float64))
+
+    source = clean_interactions(events(rows), PreprocessingConfig())
+    folded = with_events(source, events(posted))
+    assert set(folded.kept.rows()) == set(events([*rows, *posted]).rows())
+    assert folded.kept.is_unique().all()
+    assert folded.kept["timestamp"].is_sorted()
+    counts = folded.counts
+    assert counts.read == len(rows) + len(posted) == counts.kept + counts.rejected + counts.duplicates
+    again = with_events(folded, events(posted))
+    assert again.kept.equals(folded.kept)
