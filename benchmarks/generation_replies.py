@@ -2,8 +2,8 @@
 
     python generation_replies.py --model MODEL --requests requests.jsonl.gz --replies replies.jsonl
 
-MODEL is a directory of safetensors with its tokenizer, or a hub id. A request is a line of JSON: key, system, user,
-max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a line a reply: key,
+MODEL is a directory of safetensors with its tokenizer or of one GGUF file, or a hub id. A request is a line of JSON:
+key, system, user, max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a line a reply: key,
 text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, in batches of at most `--tokens`.
 Texts that are gone on with, rather than answered, take a repetition penalty.
 Replies that the file has already are not asked for again, so that a run that was cut off goes on.
@@ -34,9 +34,10 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left")
+    source = gguf_or_folder(options.model)
+    tokenizer = AutoTokenizer.from_pretrained(options.model, padding_side="left", **source)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(device).eval()
+    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype, **source).to(device).eval()
     how = f"greedy-c{options.completion_penalty:g}"
     identity = f"{options.name or Path(options.model).name}/{str(dtype).removeprefix('torch.')}/{how}"
     done = known(options.replies, identity)
@@ -63,6 +64,13 @@ def main() -> None:
             print(
                 f"{written:,} of {len(waiting):,} in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True
             )
+
+
+def gguf_or_folder(model: str) -> dict[str, str]:
+    """What transformers has to be told of a folder that holds a GGUF file and no safetensors (needs `gguf`)."""
+    folder = Path(model)
+    found = [] if any(folder.glob("*.safetensors")) else sorted(folder.glob("*.gguf"))
+    return {"gguf_file": found[0].name} if found else {}
 
 
 def written_by(model, tokenizer, texts, first, options):  # type: ignore[no-untyped-def]
