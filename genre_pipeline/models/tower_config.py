@@ -25,6 +25,15 @@ class LoraConfig(Settings):
     """Share of an adapter's input dropped in training."""
 
 
+class Int8Layer(Settings):
+    """A linear layer of a finished tower that computes in 8 bits."""
+
+    name: str
+    """Where it lies in the network."""
+    is_smoothed: bool
+    """Whether its inputs are scaled first."""
+
+
 class TowerConfig(Settings):
     """The network that reads an item's text, and what of it is trained."""
 
@@ -56,6 +65,9 @@ class TowerConfig(Settings):
     """The adapters of `fine_tune: lora`."""
     lstm: LstmConfig = LstmConfig()
     """The shape of an `lstm`."""
+
+    int8: tuple[Int8Layer, ...] = ()
+    """Layers in 8 bits; written by compression, never by hand."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from genre_pipeline.models.bert import locate_encoder
 from genre_pipeline.models.bert_tower import BertTower
 from genre_pipeline.models.causal import locate_causal
+from genre_pipeline.models.compression import open_int8_layers
 from genre_pipeline.models.gpt_tower import GptTower
 from genre_pipeline.models.lora import merge_adapters
 from genre_pipeline.models.pretrained_tower import PretrainedTower
@@ -34,7 +35,8 @@ def blank_tower(config: TowerConfig, files: Mapping[str, bytes], identity: str) 
         from genre_pipeline.models.lstm import LstmTower
 
         return LstmTower.blank(config, files, identity)
-    return (GptTower if config.kind == "gpt" else BertTower).blank(config, files, identity)
+    tower = (GptTower if config.kind == "gpt" else BertTower).blank(config, files, identity)
+    return open_int8_layers(tower)
 
 
 def finish_tower(tower: ItemTower) -> ItemTower:
