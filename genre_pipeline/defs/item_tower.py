@@ -28,7 +28,7 @@ from genre_pipeline.training.tower_training import TrainedTower
 
 GROUP = "training"
 VALIDATED, FINAL, VECTORS = "validated", "final", "vectors.parquet"
-_TRIAL_CLAIM = "tower_beats_the_frozen_one"
+_TRIAL_CLAIM = "beats_the_frozen_one"
 _AGAINST = [VECTOR_TABLES[CONFIG.item_tower.against]] if CONFIG.item_tower.against in VECTOR_TABLES else []
 _PURPOSE = "Turns an item's text into a vector whose neighbours are what the same users take."
 _LIMITS = "It knows the language of its first weights and the behaviour it was trained on, and reads text alone."

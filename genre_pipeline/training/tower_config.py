@@ -12,6 +12,19 @@ from genre_pipeline.training.task import LoopConfig
 OWN_CONTENT = "tower"
 
 
+class ItemPairsConfig(LoopConfig):
+    """How a tower learns from pairs of items."""
+
+    batch_size: int = Field(default=128, ge=2)
+    """Pairs in a batch: each has one right answer and so many wrong ones, less one."""
+    temperature: float = Field(default=0.05, gt=0)
+    """Cosines are divided by this."""
+    views_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of pairs that are two views of one item; the others are items taken one after the other."""
+    learning_rate: float = Field(default=5e-5, gt=0)
+    """Peak of the schedule."""
+
+
 class TowerTrainingConfig(LoopConfig):
     """How a text tower learns from what users take next."""
 
@@ -26,6 +39,8 @@ class TowerTrainingConfig(LoopConfig):
     against: str | None = None
     """Technique whose vectors the tower has to beat; `null` takes the tower's own before training. An `lstm`, which
     knows nothing before training, needs one: `text_llm`."""
+    pairs: ItemPairsConfig | None = None
+    """Learn first from pairs of items: views of one item, and items taken one after the other. `null` leaves it out."""
     epochs: int = Field(default=8, ge=1)
     """Passes over the data in which tower and user tower learn together."""
     learning_rate: float = Field(default=1e-4, gt=0)

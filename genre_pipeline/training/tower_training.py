@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from genre_pipeline.contracts.columns import ITEM_ID
 from genre_pipeline.contracts.errors import ConfigError, TrainingError
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.training.item_reading import ItemReading
@@ -30,11 +31,12 @@ from genre_pipeline.training.sequence_training import (
     train_sequence,
 )
 from genre_pipeline.training.tower_config import OWN_CONTENT, TowerTrainingConfig
-from genre_pipeline.training.validation import NDCG, ValidationTarget, user_ndcg
+from genre_pipeline.training.validation import NDCG, ValidationTarget, data_histories, user_ndcg
 
 if TYPE_CHECKING:
     from genre_pipeline.models.sequence import SequenceModel
     from genre_pipeline.models.tower import ItemTower
+    from genre_pipeline.training.item_pairs import View
     from genre_pipeline.training.tower_task import TowerTask
 
 Say = Callable[[str], None]
@@ -101,13 +103,15 @@ def train_tower(
     cache: Path | None = None,
     checkpoints: Path | None = None,
     promotion: PromotionConfig | None = None,
+    view: View | None = None,
     say: Say = lambda line: None,
     report: Report | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainedTower:
     """Train on `data` and the items' `texts` (schema `ItemTexts`), and judge on `validation`.
 
-    `cache` is the layer cache's folder, `checkpoints` a folder of this training alone. Raises `TrainingError` where
+    `cache` is the layer cache's folder, `checkpoints` a folder of this training alone, `view` changes texts a little
+    where `config.pairs` asks for views. Raises `TrainingError` where
     there is no text or too little history, `ModelFileError` and `ConfigError` as the tower's loader.
     """
     target = validation.first_users(config.validation_users, seed)
@@ -124,6 +128,7 @@ def train_tower(
         train(control, config, checkpoints=_in(checkpoints, "control"), **common)
         scores.append(user_ndcg(control.model.users, data, target))
         say(f"control, tower frozen: nDCG@10 {_mean(scores[1]):.4f}")
+    start.learn_pairs(texts, config, view, _in(checkpoints, "pairs"))
     task = start.task(config, alone.model if start.is_own else None, target, learns=True)
     result = train(task, config, checkpoints=_in(checkpoints, "tower"), report=report, **common)
     verdict = _verdict(user_ndcg(task.model.users, data, target), scores, promotion or PromotionConfig(), seed)
@@ -141,6 +146,7 @@ def refit_tower(
     device: str = "cpu",
     cache: Path | None = None,
     checkpoints: Path | None = None,
+    view: View | None = None,
     report: Report | None = None,
 ) -> TrainedTower:
     """Train on more data as long as validation found best; `plan` is that training's. No clock decides anything."""
@@ -150,8 +156,11 @@ def refit_tower(
     if start.is_own:
         users = refit_sequence(start.data, config.alone, alone_plan, seed=seed, device=device).model
     fixed = config.model_copy(update={"epochs": planned, "max_minutes": None})
+    start.learn_pairs(texts, config, view, _in(checkpoints, "pairs"))
     task = start.task(fixed, users, None, learns=True)
-    result = train(task, fixed, seed=seed, device=device, checkpoints=checkpoints, report=report, last_epoch=best)
+    result = train(
+        task, fixed, seed=seed, device=device, checkpoints=_in(checkpoints, "tower"), report=report, last_epoch=best
+    )
     return _trained(task, result, alone_plan, None, start)
 
 
@@ -185,7 +194,25 @@ class TowerStart:
                 sequence.prepare()
         else:
             sequence.model = copy.deepcopy(users)
-        return TowerTask(sequence, self.reading, sequence.model, config, learns=learns)
+        task = TowerTask(sequence, self.reading, sequence.model, config, learns=learns)
+        if learns and config.pairs is not None:
+            task.model.to(self.device)
+            task.refresh()
+        return task
+
+    def learn_pairs(
+        self, texts: pl.DataFrame, config: TowerTrainingConfig, view: View | None, checkpoints: Path | None
+    ) -> None:
+        """Let the tower learn from pairs of items, where the configuration asks for it."""
+        if config.pairs is None:
+            return
+        from genre_pipeline.training.item_pairs import ItemPairsTask, consecutive_pairs
+
+        known = pl.DataFrame({ITEM_ID: self.data.item_ids})
+        said = known.join(texts, on=ITEM_ID, how="left", maintain_order="left")["text"].to_list()
+        pairs = consecutive_pairs(data_histories(self.data))
+        task = ItemPairsTask(self.reading.tower, said, pairs, config.pairs, seed=self.seed, view=view)
+        train(task, config.pairs, seed=self.seed, device=self.device, checkpoints=checkpoints)
 
 
 def start_tower(

@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 from genre_pipeline.contracts.errors import ConfigError, TrainingError
 from genre_pipeline.models.tower_config import LoraConfig
+from genre_pipeline.training.tower_config import ItemPairsConfig
 from genre_pipeline.training.tower_training import refit_tower, train_tower
 from genre_pipeline.training.validation import ValidationTarget
 from tests.training.shop import shop, tiny_tower
@@ -139,3 +140,16 @@ def test_a_training_goes_on_where_it_was_killed(world, config, tmp_path):
     np.testing.assert_array_equal(whole.vectors, resumed.vectors)
     columns = ["step", "train_loss", "learning_rate", "grad_norm"]
     assert_frame_equal(whole.steps.select(columns), resumed.steps.select(columns))
+
+
+def test_pairs_come_first_where_they_are_asked_for(world, config):
+    pairs = ItemPairsConfig(epochs=1, batch_size=16)
+    told: list[int] = []
+
+    def view(texts, seed):
+        told.append(seed)
+        return [text.split(" ", 1)[1] for text in texts]
+
+    with_pairs = trained(world, config.model_copy(update={"pairs": pairs}), view=view)
+    assert told
+    assert not np.array_equal(with_pairs.vectors, trained(world, config).vectors)
