@@ -23,7 +23,9 @@ from genre_pipeline.models.tower import ItemTower, LayeredTower
 from genre_pipeline.models.tower_config import TowerConfig
 from genre_pipeline.models.towers import build_tower
 from genre_pipeline.training.batches import batches_by_length
+from genre_pipeline.training.memory import Footprint
 from genre_pipeline.training.task import LoopConfig, StepLoss, TrainingTask
+from genre_pipeline.training.tower_memory import text_footprint
 
 if TYPE_CHECKING:
     from genre_pipeline.training.layer_cache import LayerCache, LayerStates
@@ -150,6 +152,10 @@ class ClassificationTask(TrainingTask[TextBatch]):
         is_half = self.config.precision == "bfloat16"
         measured = {name: measure(self.model, read, is_half=is_half) for name, read in self.read_watched.items()}
         return {f"{name}_{what}": value for name, one in measured.items() for what, value in one.items()}
+
+    def footprint(self) -> Footprint | None:
+        """Of a batch of the longest texts."""
+        return text_footprint(self.model.tower, self.config.batch_size)
 
     def fingerprint(self) -> str:
         """Network, texts, labels."""

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from genre_pipeline.training.batches import Windows
 from genre_pipeline.training.item_reading import ItemReading
+from genre_pipeline.training.memory import Footprint
 from genre_pipeline.training.sequence_loss import NextItemLoss
 from genre_pipeline.training.sequence_training import VALIDATION_NDCG, SequenceTask
 from genre_pipeline.training.task import LoopConfig, StepLoss, TrainingTask, decay_groups
 from genre_pipeline.training.tower_config import TowerTrainingConfig
+from genre_pipeline.training.tower_memory import text_footprint
 
 if TYPE_CHECKING:
     from genre_pipeline.models.sequence import SequenceModel
@@ -96,6 +98,10 @@ class TowerTask(TrainingTask[Windows]):
         scale = self.config.user_learning_rate / config.learning_rate
         users = [{**group, "lr_scale": scale} for group in decay_groups(self.model.users, config.weight_decay)]
         return [*decay_groups(self.model.tower, config.weight_decay), *users] if self.learns else users
+
+    def footprint(self) -> Footprint | None:
+        """Of the items that a step reads anew; beside them the user tower is small."""
+        return text_footprint(self.model.tower, self.config.fresh_items) if self.learns else None
 
     def fingerprint(self) -> str:
         """The sequence task's, the tower, and whether it learns."""
