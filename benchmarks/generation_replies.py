@@ -3,8 +3,9 @@
     python generation_replies.py --model MODEL --requests requests.jsonl.gz --replies replies.jsonl
 
 MODEL is a directory of safetensors with its tokenizer or of one GGUF file, or a hub id. A request is a line of JSON:
-key, system, user, max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a line a reply: key,
-text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, in batches of at most `--tokens`.
+key, system, user, max_tokens, stop, is_chat. The first line written names the model and how it chose its words; then a
+line a reply: key, text, input_tokens, output_tokens, seconds. Greedy, left-padded, longest first, in batches of at most
+`--tokens`.
 Texts that are gone on with, rather than answered, take a repetition penalty.
 Replies that the file has already are not asked for again, so that a run that was cut off goes on.
 """

@@ -26,7 +26,16 @@ from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.asking import answered
 from genre_pipeline.offline.dataset import Prepared
-from genre_pipeline.offline.generation import Generated, Past, encoder, enriched, histories_to_tell, interests, snapped
+from genre_pipeline.offline.generation import (
+    Generated,
+    Past,
+    encoder,
+    enriched,
+    histories_to_tell,
+    interests,
+    snapped,
+    with_written_reasons,
+)
 from genre_pipeline.project import Project, as_of
 from genre_pipeline.recommenders.shared_interests import Interests
 
@@ -103,6 +112,15 @@ def enriched_night(project: Project, night: Prepared, day: str, data: TrainingSe
 def night_interests(project: Project, night: Prepared, day: str) -> Interests | None:
     """What the day's profiles share with items, for reasons; None where lists are made without profiles."""
     return interests(night.data.items, _generated(project, day), project.config)
+
+
+def in_words(context: dg.AssetExecutionContext, project: Project, night: Prepared, lists: pl.DataFrame) -> pl.DataFrame:
+    """`lists` with reasons in a model's words, where they are configured."""
+
+    def ask(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
+        return _answered(context, project, scheme, requests).answers
+
+    return with_written_reasons(lists, night.data.items, project.config, ask=ask)
 
 
 def _generated(project: Project, day: str) -> Generated:

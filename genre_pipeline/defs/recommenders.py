@@ -17,7 +17,7 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import PopularItems, Recommendations, SimilarItems
 from genre_pipeline.contracts.training_set import TrainingSet
-from genre_pipeline.defs.generation import enriched_night, night_interests
+from genre_pipeline.defs.generation import enriched_night, in_words, night_interests
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
 from genre_pipeline.defs.night import everything_known, known_users, load_night, sayer
 from genre_pipeline.defs.shape import GENERATED, HAS_NETWORK, RECOMMENDER_VECTORS, SIMILAR_SPACE
@@ -78,6 +78,7 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     asked = known_users(night)
     shared = night_interests(project, night, day)
     frame = personal_lists(parts, data, asked, night.data.items, config, interests=shared)
+    frame = in_words(context, project, night, frame)
     decisions = tuned.to_json() | rules_of(config.rules)
     manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=decisions)
     return result(frame, manifest, checks=_list_checks(frame, night, asked, config))

@@ -11,6 +11,7 @@ from genre_pipeline.generation.summaries import Summaries, SummariesConfig
 from genre_pipeline.generation.synthetic import Synthetic, SyntheticConfig
 from genre_pipeline.generation.templates import Style, load_templates
 from genre_pipeline.generation.vocabulary import VocabularyConfig
+from genre_pipeline.generation.written_reasons import WrittenReasons, WrittenReasonsConfig
 
 SchemeName = Literal["item_summaries", "user_profiles", "synthetic_items"]
 SCHEMES: tuple[SchemeName, ...] = ("item_summaries", "user_profiles", "synthetic_items")
@@ -35,6 +36,8 @@ class GenerationConfig(Settings):
     """Who gets a profile, and what it may be."""
     synthetic: SyntheticConfig = SyntheticConfig()
     """Who gets synthetic items, and what becomes of them."""
+    reasons: WrittenReasonsConfig = WrittenReasonsConfig()
+    """Reasons in a model's words."""
     max_rank_shift: int = Field(default=10, ge=0)
     """Places that an item may stand from where it would stand without generation, in any user's list."""
 
@@ -57,3 +60,7 @@ class GenerationConfig(Settings):
             Profiles(self.profiles, templates, self.style),
             Synthetic(self.synthetic, templates, self.style),
         )
+
+    def reason_writer(self) -> WrittenReasons:
+        """The scheme of written reasons. Raises `ConfigError` for unusable templates."""
+        return WrittenReasons(self.reasons, load_templates(self.templates), self.style)

@@ -64,12 +64,15 @@ class Templates(Settings):
     """Interests and a sentence about a user."""
     synthetic_items: SchemeTemplates
     """Items that a user would like."""
+    written_reasons: SchemeTemplates
+    """Why an item is in a list."""
 
 
 _FIELDS = {
     "item_summaries": {"title", "description", "categories"},
     "user_profiles": {"history", "titles", "vocabulary"},
     "synthetic_items": {"history", "titles", "profile", "count"},
+    "written_reasons": {"title", "description", "reasons"},
 }
 """What each scheme's prompts may name beside `data` and `delimiter`."""
 

@@ -114,6 +114,15 @@ def interests(items: pl.DataFrame, generated: Generated, config: GenreConfig) ->
     return Interests(generated.profiles.select(USER_ID, "interests"), carried)
 
 
+def with_written_reasons(lists: pl.DataFrame, items: pl.DataFrame, config: GenreConfig, *, ask: Ask) -> pl.DataFrame:
+    """`lists` with a model's sentence before the other reasons of their first places; as they are where that is off."""
+    if not config.generation.reasons.enabled:
+        return lists
+    writer = config.generation.reason_writer()
+    told = writer.told(lists, items)
+    return writer.put_first(lists, told, ask(writer, writer.requests(told)))
+
+
 def enriched(
     data: TrainingSet, items: pl.DataFrame, generated: Generated, config: GenreConfig, *, encode: Encode
 ) -> TrainingSet:
