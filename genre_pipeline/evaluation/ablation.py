@@ -9,19 +9,21 @@ from typing import Any
 import polars as pl
 
 from genre_pipeline.contracts.columns import RECOMMENDER
-from genre_pipeline.evaluation.labels import metric_label, metric_value, p_value, signed
+from genre_pipeline.evaluation.labels import metric_label, metric_value, signed
 from genre_pipeline.evaluation.metrics import NDCG, RANDOM, RECALL
 from genre_pipeline.evaluation.result import EvaluationResult
 from genre_pipeline.evaluation.segments import COLD_ITEMS
 
 _NOTHING = "–"
+_DIGITS = 3
+"""Of a difference: two intervals in a row have to fit a log's width."""
 Row = dict[str, Any]
 
 
 def ablation_rows(result: EvaluationResult) -> list[dict[str, str]]:
     """One row a variant, the reference first, then by nDCG; the keys are the headings, the same in every row.
 
-    Differences are those of the variant to the reference on the same users, with their interval and Holm-corrected p.
+    Differences are those of the variant to the reference on the same users, with their interval.
     The columns on cold items are there where some user took one; "× chance" is the recall by that of random lists.
     """
     others = [name for name in result.recommenders() if name != result.champion]
@@ -94,5 +96,4 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     row = rows[0]
     # The reference minus the variant: the table says it from the variant's side. 0 - x, so that nothing has no sign.
     mean, low, high = (None if row[end] is None else 0.0 - row[end] for end in ("difference", "high", "low"))
-    interval = "" if low is None else f" [{signed(low)}, {signed(high)}] (p {p_value(row['p_holm'])})"
-    return f"{signed(mean)}{interval}"
+    return f"{signed(mean, _DIGITS)}" + ("" if low is None else f" [{signed(low, _DIGITS)}, {signed(high, _DIGITS)}]")
