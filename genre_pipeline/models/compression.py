@@ -28,7 +28,7 @@ def int8_tower(tower: ItemTower, texts: Sequence[str], *, tolerance: float = 0.0
     """A copy of a finished tower whose linear layers compute in 8 bits, on a CPU.
 
     `texts` are a sample of what the tower will read: each layer's relative error on them decides whether its inputs
-    are smoothed, and whether it stays in float32 (above `tolerance`). Raises `ConfigError` where none is left to change.
+    are smoothed, and whether it stays in float32 (above `tolerance`). Raises `ConfigError` where no layer is changed.
     """
     inputs = layer_inputs(tower, tower.tokenise(texts))
     made = copy.deepcopy(tower)
