@@ -5,8 +5,9 @@ where tables and models are kept.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from genre_pipeline.contracts.training_set import TrainingSet, build_training_se
 from genre_pipeline.features.item_texts import compose_item_texts
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column
+from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig, augment_texts
 from genre_pipeline.training.loop import Report
 from genre_pipeline.training.splits import Split, end_of, split_by_time, split_leave_one_out
 from genre_pipeline.training.tower_config import TowerTrainingConfig
@@ -93,6 +95,7 @@ def learn_tower(
         "seed": config.seed,
         "device": config.features.device,
         "cache": config.home / "cache" / "layers",
+        "view": partial(_changed, config.preprocessing.augmentation.text),
     }
     data = _training_set(split, items, vectors, config, has_clock=has_clock, only_known_items=True)
     validated = train_tower(
@@ -108,6 +111,11 @@ def learn_tower(
         everything, texts, training, validated.plan, checkpoints=checkpoints and checkpoints / "final", **common
     )
     return LearnedTower(validated, final, _frame(texts, everything, final.vectors, "tower"))
+
+
+def _changed(config: TextAugmentationConfig, texts: Sequence[str], seed: int) -> Sequence[str]:
+    """The texts as another view shows them."""
+    return augment_texts(pl.Series(texts, dtype=pl.String), config, seed=seed).to_list()
 
 
 def _training_set(
@@ -142,7 +150,8 @@ def _frame(texts: pl.DataFrame, data: TrainingSet, matrix: np.ndarray, which: st
 def _identity(texts: pl.DataFrame, past: pl.DataFrame, config: GenreConfig) -> str:
     """Equal where training would be: texts, past, settings and seed."""
     settings = f"{config.item_tower.model_dump_json()} {config.promotion.model_dump_json()} {config.seed}"
-    digest = hashlib.sha256(f"{settings} {sorted(config.event_weights.items())}".encode())
+    changes = config.preprocessing.augmentation.text.model_dump_json()
+    digest = hashlib.sha256(f"{settings} {changes} {sorted(config.event_weights.items())}".encode())
     for frame in (texts.sort(ITEM_ID), past.sort(TIMESTAMP, maintain_order=True)):
         digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
     return f"item_tower/{digest.hexdigest()}"

@@ -18,8 +18,8 @@ NOISE = ("red", "blue", "new", "old", "big", "small", "light", "fine", "good", "
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def shop(*, users: int = 60, per_kind: int = 5, events: int = 12, seed: int = 0) -> tuple[TrainingSet, pl.DataFrame]:
-    """(training set, texts by `ItemTexts`): after an item of one kind comes one of the kind after it."""
+def tables(*, users: int = 60, per_kind: int = 5, events: int = 12, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(items, interactions): after an item of one kind comes one of the kind after it."""
     random = np.random.default_rng(seed)
     kinds = np.tile(np.arange(len(KINDS)), per_kind)
     words = [" ".join([*random.choice(NOISE, 3), KINDS[kind], *random.choice(NOISE, 2)]) for kind in kinds]
@@ -48,6 +48,12 @@ def shop(*, users: int = 60, per_kind: int = 5, events: int = 12, seed: int = 0)
         },
         schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
     )
+    return items, interactions
+
+
+def shop() -> tuple[TrainingSet, pl.DataFrame]:
+    """(training set, texts by `ItemTexts`) of all that happened."""
+    items, interactions = tables()
     data = build_training_set(interactions, items, as_of=START + timedelta(days=30))
     return data, compose_item_texts(items)
 
