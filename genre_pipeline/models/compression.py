@@ -135,4 +135,4 @@ def sliced(vectors: np.ndarray, dimensions: int) -> np.ndarray:
 def normalised(vectors: np.ndarray) -> np.ndarray:
     """Rows of length 1; a row of zeros stays."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0))

@@ -217,7 +217,8 @@ def _refuse_code(folder: Path) -> None:
 
 def asked_code(settings: Any) -> list[str]:
     """The keys of a JSON value, however deep, that ask for code to be run; sorted."""
-    found, waiting = set(), [settings]
+    found: set[str] = set()
+    waiting = [settings]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
