@@ -29,14 +29,14 @@ from genre_pipeline.training.tower_training import TrainedTower
 GROUP = "training"
 VALIDATED, FINAL, VECTORS = "validated", "final", "vectors.parquet"
 _TRIAL_CLAIM = "beats_the_frozen_one"
-_AGAINST = [VECTOR_TABLES[CONFIG.item_tower.against]] if CONFIG.item_tower.against in VECTOR_TABLES else []
+_AGAINST = {name: table for name, table in VECTOR_TABLES.items() if name == CONFIG.item_tower.against}
 _PURPOSE = "Turns an item's text into a vector whose neighbours are what the same users take."
 _LIMITS = "It knows the language of its first weights and the behaviour it was trained on, and reads text alone."
 
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, *_AGAINST],
+    same_day=[ITEMS, *_AGAINST.values()],
     all_days=[INTERACTIONS],
     checks=[CURVE_CLAIM, _TRIAL_CLAIM],
     pool="gpu",
@@ -49,11 +49,10 @@ def item_tower(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
     """
     day, entered = context.partition_key, context.op_execution_context.op_config or {}
     training, checkpoints = launched(project.config.item_tower, entered), project.checkpoints(ITEM_TOWER, day)
-    read, against = project.partitions.read, project.config.item_tower.against
     learned = learn_tower(
-        read(ITEMS, day),
+        project.partitions.read(ITEMS, day),
         project.partitions.scan(INTERACTIONS, until=day).collect(),
-        {against: read(VECTOR_TABLES[against], day)} if against in VECTOR_TABLES else {},
+        {name: project.partitions.read(table, day) for name, table in _AGAINST.items()},
         project.config,
         training=training,
         checkpoints=checkpoints,
@@ -149,7 +148,7 @@ def _logged(
             steps=validated.steps,
             bundle=bundle,
             figures={"curves": picture},
-            tags={**origin(project, day, [ITEMS, *_AGAINST], _AGAINST), **gpu},
+            tags={**origin(project, day, [ITEMS, *_AGAINST.values()], list(_AGAINST.values())), **gpu},
         )
 
 

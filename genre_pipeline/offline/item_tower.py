@@ -127,14 +127,14 @@ def _training_set(
     has_clock: bool,
     only_known_items: bool,
 ) -> TrainingSet:
-    against = config.item_tower.against
+    beaten = {name: frame for name, frame in vectors.items() if name == config.item_tower.against}
     return build_training_set(
         split.past,
         items,
         as_of=split.as_of,
         has_clock=has_clock,
         event_weights=config.event_weights,
-        item_vectors={against: vectors[against]} if against in vectors else {},
+        item_vectors=beaten,
         only_known_items=only_known_items,
     )
 

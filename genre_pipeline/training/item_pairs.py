@@ -115,17 +115,20 @@ class ItemPairsTask(TrainingTask[PairBatch]):
         return random.permutation(np.concatenate([taken, views[random.integers(len(views), size=wanted)]]))
 
     def _batch(self, pairs: np.ndarray, seed: int) -> PairBatch:
-        halves = []
-        for side in (0, 1):
-            texts = self.view(self.texts[pairs[:, side]].tolist(), seed + side)
-            halves += [torch.from_numpy(part) for part in padded(self.model.tokenise(texts), pad=self.model.pad)]
-        return PairBatch(*halves, torch.from_numpy(pairs))
+        left, right = (self._tokens(pairs[:, side], seed + side) for side in (0, 1))
+        return PairBatch(*left, *right, torch.from_numpy(pairs))
+
+    def _tokens(self, items: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+        ids, mask = padded(self.model.tokenise(self.view(self.texts[items].tolist(), seed)), pad=self.model.pad)
+        return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _scores(self, batch: PairBatch) -> Tensor:
         """Cosines [B, B] of left and right halves; what is no wrong answer, the same item again, is out."""
         left = functional.normalize(self.model(batch.left, batch.left_mask), dim=-1)  # [B, W]
         right = functional.normalize(self.model(batch.right, batch.right_mask), dim=-1)  # [B, W]
-        return (left @ right.T).masked_fill(_not_wrong(batch.items), -1e4)
+        scores: Tensor = left @ right.T
+        alone: Tensor = scores.masked_fill(_not_wrong(batch.items), -1e4)
+        return alone
 
 
 def consecutive_pairs(histories: Histories) -> np.ndarray:
