@@ -2,9 +2,11 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
@@ -198,3 +200,47 @@ def test_openapi_has_examples_and_the_error_body(client: TestClient) -> None:
                     "ErrorAnswer"
                 )
     assert "HTTPValidationError" not in json.dumps(schema["paths"])
+
+
+def test_a_deadline_ends_the_wait_and_not_the_work(night: Path) -> None:
+    world = build_world(night, ServingConfig(deadline_seconds=0.05))
+    may_write, append = threading.Event(), world.tables.append_new_events
+
+    def slow(events: pl.DataFrame) -> pl.DataFrame:
+        assert may_write.wait(timeout=30)
+        return append(events)
+
+    world.tables.append_new_events = slow  # type: ignore[method-assign]
+    with TestClient(create_app(world.service), base_url=BASE) as client:
+        event = {"user_id": "007", "item_id": "i20", "timestamp": 1710115200}
+        late = client.post("/v1/events", json={"events": [event]})
+        assert error_of(late) == (503, "RequestError")
+        assert late.headers["retry-after"] == "1"
+        may_write.set()
+        again = client.post("/v1/events", json={"events": [event]})
+        while again.status_code == 503:
+            again = client.post("/v1/events", json={"events": [event]})
+        assert again.json()["duplicates"] == 1
+    # What was logged after the caller was sent away is in the features too.
+    assert world.features.online("user_histories", ["007"])["item_ids"][0][-1] == "i20"
+
+
+def test_unknown_surfaces_and_strategies_are_named(client: TestClient) -> None:
+    for query in ("surface=nowhere", "strategy=magic", "available_only=perhaps", "exclude=" + "x" * 513):
+        assert error_of(client.get(f"/v1/users/007/recommendations?{query}")) == (422, "RequestError")
+
+
+def test_every_answer_says_where_it_comes_from(client: TestClient) -> None:
+    answers = [
+        client.get("/v1/users/007/recommendations"),
+        client.get("/v1/items/i01/similar"),
+        client.get("/v1/popular"),
+        client.post("/v1/score", json={"item_ids": ["i01"]}),
+        client.post("/v1/sessions/recommendations", json={"events": []}),
+    ]
+    provenance = {"run_id", "model_version", "surface", "as_of", "age_seconds", "strategy", "variant", "degraded"}
+    for answer in answers:
+        body = answer.json()
+        assert provenance <= set(body)
+        lines = next(body[name] for name in ("recommendations", "items", "scores") if name in body)
+        assert all({"item_id", "score", "reasons", "parts"} <= set(line) for line in lines)
