@@ -174,8 +174,23 @@ def test_wrong_usage_is_exit_2(genre: Terminal, arguments: tuple[str, ...]) -> N
 def test_help_names_every_command(genre: Terminal) -> None:
     answer = genre("--help")
     assert answer.code == 0
-    for name in ("demo", "run", "evaluate", "batch", "recommend", "serve", "status"):
+    for name in ("demo", "run", "evaluate", "batch", "recommend", "serve", "status", "keys"):
         assert name in answer.out
+
+
+def test_keys_are_made_shown_without_their_secret_and_revoked(genre: Terminal) -> None:
+    made = genre("keys", "create", "shop", "--scope", "write", "--scope", "read", "--json").json()
+    assert (made["scopes"], str(made["key"]).split("_")[1]) == (["read", "write"], made["key_id"])
+    listed = genre("keys", "list")
+    assert str(made["key_id"]) in listed.out
+    assert str(made["key"]).split("_")[2] not in listed.out
+    revoked = genre("keys", "revoke", str(made["key_id"]))
+    assert (revoked.code, "is revoked" in revoked.err) == (0, True)
+    (kept,) = genre("keys", "list", "--json").json()["keys"]  # type: ignore[misc]
+    assert "sha256" not in kept
+    assert kept["revoked_at"] is not None
+    assert genre("keys", "revoke", "nobody").code == 1
+    assert genre("keys", "create", "shop", "--scope", "root").code == 1
 
 
 @pytest.mark.slow

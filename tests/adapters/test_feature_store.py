@@ -132,6 +132,16 @@ def test_a_backfilled_night_does_not_undo_a_fresh_event(sqlite_features: Feature
     assert sqlite_features.online("user_statistics", ["a", "b"])["interactions_total"].to_list() == [99, 2]
 
 
+def test_a_forgotten_user_is_gone_from_the_views_and_nobody_else(features: FeatureStore) -> None:
+    for user in ("a", "b"):
+        features.write_online("user_statistics", user_statistics([user], at(2), 7))
+    views = ["user_statistics", "user_histories"]
+    assert features.delete_online(views, "a") == 1
+    assert features.delete_online(views, "a") == 0
+    assert features.delete_online(views, "a' OR '1'='1") == 0
+    assert features.online("user_statistics", ["a", "b"])["interactions_total"].to_list() == [None, 7]
+
+
 def test_a_window_without_rows_is_named(sqlite_features: FeatureStore) -> None:
     statistics_nights(sqlite_features)
     with pytest.raises(MissingPartitionError, match="user_statistics has no rows from 1998-04-18 00:00"):
