@@ -50,9 +50,7 @@ def main() -> None:
     with options.replies.open("a", encoding="utf-8") as file:
         for batch in batches(order, waiting, lengths, options.tokens):
             began = time.perf_counter()
-            answers = written_by(
-                model, tokenizer, [texts[at] for at in batch], waiting[batch[0]]["max_tokens"], options
-            )
+            answers = written_by(model, tokenizer, [texts[at] for at in batch], waiting[batch[0]], options)
             share = (time.perf_counter() - began) / len(batch)
             for at, (text, tokens) in zip(batch, answers, strict=True):
                 reply = {
