@@ -216,13 +216,16 @@ class FullyShardedProcesses(DataParallelProcesses):
     def spread(self, task: TrainingTask[Any]) -> Callable[[Any], StepLoss]:
         """Every block of a list of blocks is gathered when it is needed; the rest of the network is one more block."""
         from torch import nn
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
+        # Said, since the default is a GPU wherever there is one, even for a training on the CPU.
+        mesh = init_device_mesh(self.device.split(":", 1)[0], (self.world,))
         loss = _loss_module(task, self.parts)
         for blocks in [module for module in loss.modules() if isinstance(module, nn.ModuleList)]:
             for block in blocks:
-                fully_shard(block)
-        self.module = fully_shard(loss)
+                fully_shard(block, mesh=mesh)
+        self.module = fully_shard(loss, mesh=mesh)
         return self._loss
 
     @contextmanager

@@ -8,10 +8,14 @@ from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.training.distributed import DistributedConfig, train_distributed
 from genre_pipeline.training.loop import train
 from genre_pipeline.training.memory import estimate_memory
+from genre_pipeline.training.sequence_training import train_sequence
 from genre_pipeline.training.steps import on_device
 from genre_pipeline.training.task import LoopConfig
+from genre_pipeline.training.validation import validation_target
 from tests.training.small_encoders import LARGE, MINILM, Encoding
 from tests.training.small_tasks import Noisy, weights
+from tests.training.test_sequence_training import CONFIG as SEQUENCE
+from tests.training.test_sequence_training import cycles
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
 
@@ -117,3 +121,12 @@ def test_more_processes_than_gpus_are_refused() -> None:
     distributed = DistributedConfig(strategy="ddp", processes=torch.cuda.device_count() + 1)
     with pytest.raises(TrainingError, match="need as many GPUs"):
         train_distributed(Noisy, CONFIG, distributed, seed=1, device="cuda")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_sequence_network_learns_what_comes_next(precision: str) -> None:
+    data, truth = cycles()
+    config = SEQUENCE.model_copy(update={"precision": precision, "full_softmax_below": 0, "negatives": 8})
+    trained = train_sequence(data, config, seed=1, device="cuda", validation=validation_target(data, truth))
+    assert trained.decisions["validation_ndcg"] > 0.9
+    assert next(trained.model.parameters()).device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Trainings that kill themselves: `python -m tests.training.training_to_kill FOLDER POINT …` forks one a point and prints their exit codes.
+"""Trainings that kill themselves: `python -m tests.training.training_to_kill FOLDER POINT …` prints their exit codes.
 
 A point is `<place>:<number>`: SIGKILL arrives when that place is reached for the nth time.
 """
@@ -10,10 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.training.small_tasks import Noisy
-
 from genre_pipeline.training import checkpoints
 from genre_pipeline.training.task import LoopConfig
+from tests.training.small_tasks import Noisy
 
 CONFIG = LoopConfig(epochs=4, learning_rate=0.05, checkpoint_every=2, accumulate=2)
 
