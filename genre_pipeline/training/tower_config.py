@@ -43,8 +43,8 @@ class TowerTrainingConfig(LoopConfig):
     """Learn first from pairs of items: views of one item, and items taken one after the other. `null` leaves it out."""
     epochs: int = Field(default=8, ge=1)
     """Passes over the data in which tower and user tower learn together."""
-    learning_rate: float = Field(default=1e-4, gt=0)
-    """Peak rate of the tower's weights."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Peak rate of the tower's weights; adapters and an `lstm` bear ten times as much."""
     max_minutes: float | None = Field(default=120.0, gt=0)
     """Time budget of the common training. After the first epoch the plan is cut to the epochs that fit into it."""
     user_epochs: int = Field(default=30, ge=1)
