@@ -37,6 +37,7 @@ class ChatServer:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests = 0
+        self.hung = 0
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[str] = []
         self.asked: Counter[str] = Counter()
@@ -92,6 +93,7 @@ class ChatServer:
 
     async def _misbehave(self, turn: Turn, writer: asyncio.StreamWriter) -> None:
         if turn.kind == "hang":
+            self.hung += 1
             await asyncio.sleep(60)
         elif turn.kind == "raw":
             await _send(writer, 200, turn.text.encode(), turn.headers)
