@@ -51,6 +51,13 @@ class Recommender(ABC):
         `users` are int positions in the `TrainingSet` of `fit`.
         """
 
+    def blend_score(self, users: np.ndarray) -> np.ndarray:
+        """What this recommender brings to a blend, in the form of `score`; settings are tuned on it.
+
+        It is `score`, unless a part of that is another recommender's to say.
+        """
+        return self.score(users)
+
 
 def recommend(
     recommender: Recommender,

@@ -88,7 +88,7 @@ def pool_candidates(parts: Mapping[str, Recommender], data: TrainingSet, validat
     for rows in user_blocks(np.arange(len(validation.users))):
         users = validation.users[rows]
         shown = shown_to(data, users)
-        calibrated = [calibrate(part.score(users), shown) for part in parts.values()]
+        calibrated = [calibrate(part.blend_score(users), shown) for part in parts.values()]
         joined, real = _joined([top_k(np.where(shown, block, -np.inf), depth)[0] for block in calibrated], shown)
         scores.append(np.stack([np.take_along_axis(block, joined, axis=1) for block in calibrated], axis=2))
         hits = np.asarray(validation.taken[np.repeat(rows, joined.shape[1]), joined.ravel()]).reshape(joined.shape)

@@ -68,7 +68,11 @@ class ContentRecommender(Recommender):
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """Cosine in -1 … 1 plus expected demand; 0 where the item has no vector."""
-        return np.asarray(self.users[users] @ self.items.T + self.demand)
+        return np.asarray(self.blend_score(users) + self.demand)
+
+    def blend_score(self, users: np.ndarray) -> np.ndarray:
+        """The cosine alone: how popular known items are, popularity knows better, and the blend has it already."""
+        return np.asarray(self.users[users] @ self.items.T)
 
     def _demand(self, data: TrainingSet) -> np.ndarray:
         """float32 [items]: what an item is ahead by, for everybody."""

@@ -65,12 +65,14 @@ class HybridRecommender(Blend):
         total = np.zeros(shown.shape, dtype=np.float32)
         for column, part in enumerate(self.parts.values()):
             if weights[:, column].any():
-                total += weights[:, column : column + 1] * calibrate(part.score(users), shown)
+                total += weights[:, column : column + 1] * calibrate(part.blend_score(users), shown)
         return total
 
     def contributions(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """float32 [users, width, parts]: what each part gave to the score of each of `items` [users, width]."""
         weights = self.weights.of(self.data.history_lengths[users])
         shown = shown_to(self.data, users)
-        given = [np.take_along_axis(calibrate(part.score(users), shown), items, axis=1) for part in self.parts.values()]
+        given = [
+            np.take_along_axis(calibrate(part.blend_score(users), shown), items, axis=1) for part in self.parts.values()
+        ]
         return np.asarray(np.stack(given, axis=2) * weights[:, None, :])

@@ -74,11 +74,7 @@ class RecommendersConfig(Settings):
 
 GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "popularity": [{"half_life_days": days} for days in (None, 1.0, 3.0, 7.0, 14.0, 30.0, 90.0)],
-    "content": [
-        {"half_life_items": items, "popularity_weight": weight}
-        for weight in (0.5, 0.1, 0.0)
-        for items in (None, 1.0, 3.0, 10.0)
-    ],
+    "content": [{"half_life_items": items} for items in (None, 1.0, 3.0, 10.0)],
     "item_knn": [
         {"weighting": weighting, "half_life_items": items}
         for weighting in ("cosine", "tfidf")

@@ -67,7 +67,7 @@ def ranked(recommender: Recommender, data: TrainingSet, validation: Validation) 
     wheres, reals = [], []
     for rows in user_blocks(np.arange(len(validation.users))):
         users = validation.users[rows]
-        where, best = top_k(mask_unseen(recommender.score(users), data, users, data.is_candidate), K)
+        where, best = top_k(mask_unseen(recommender.blend_score(users), data, users, data.is_candidate), K)
         wheres.append(where)
         reals.append(np.isfinite(best))
     return np.concatenate(wheres), np.concatenate(reals)

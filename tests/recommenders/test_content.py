@@ -18,6 +18,12 @@ class TestContent(PersonalContract):
         first = self.lists(fitted, data, k=1).filter(pl.col("user_id").str.slice(1).cast(pl.Int64) % 2 == 0)
         assert first["item_id"].unique().to_list() == [tiny_world.NEW]
 
+    def test_a_blend_hears_the_cosine_alone(self, fitted: ContentRecommender, data: TrainingSet) -> None:
+        users = np.arange(data.n_users)
+        cosine = ContentRecommender(ContentConfig(popularity_weight=0)).fit(data, seed=0).score(users)
+        np.testing.assert_array_equal(fitted.blend_score(users), cosine)
+        assert not np.array_equal(fitted.score(users), cosine)
+
     def test_an_item_without_a_vector_scores_zero(self, fitted: ContentRecommender, data: TrainingSet) -> None:
         assert not fitted.score(np.arange(data.n_users))[:, -1].any()
 

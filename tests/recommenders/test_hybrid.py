@@ -33,7 +33,7 @@ class TestHybrid(PersonalContract):
 
     def test_a_weighted_sum_of_calibrated_scores(self, fitted: HybridRecommender, data: TrainingSet) -> None:
         users = np.arange(data.n_users)
-        ease, content = (calibrate(part.score(users), shown_to(data, users)) for part in fitted.parts.values())
+        ease, content = (calibrate(part.blend_score(users), shown_to(data, users)) for part in fitted.parts.values())
         np.testing.assert_allclose(fitted.score(users), 0.75 * ease + 0.25 * content, rtol=1e-6)
 
     def test_contributions_add_up_to_the_score(self, fitted: HybridRecommender, data: TrainingSet) -> None:
@@ -56,7 +56,7 @@ class _Untouchable(ContentRecommender):
     def __init__(self) -> None:
         super().__init__(ContentConfig())
 
-    def score(self, users: np.ndarray) -> np.ndarray:
+    def blend_score(self, users: np.ndarray) -> np.ndarray:
         raise AssertionError("a part of no weight was asked")
 
 
