@@ -117,7 +117,9 @@ def test_too_many_fallbacks_stop_what_comes_after(own_world: World, endpoint: Ch
     answer = run(own_world, http(endpoint), max_failed_share=0.5)
     assert answer.code == 1
     assert "item_summaries_few_fell_back failed" in answer.notes
-    assert set(tables(own_world)["item_summaries"]["source"]) == {"fallback"}
+    store = own_world.project.partitions
+    assert set(store.read("item_summaries", DAY)["source"]) == {"fallback"}
+    assert not store.has("user_profiles", DAY)
     assert own_world.manifests(DAY)["recommendations"] == before
 
 
