@@ -122,7 +122,8 @@ def _listed(chosen: Chosen, rows: np.ndarray, variant: str) -> pl.DataFrame:
     says[chosen.is_drawn[at]] = DRAWN_REASON
     says[chosen.is_pinned[at]] = PINNED_REASON
     columns = (rows[user], chosen.positions[at], rank + 1, chosen.scores[at], [variant] * len(user), says.tolist())
-    return pl.DataFrame(dict(zip(_ROWS, columns, strict=True)), schema_overrides={_SAYS: pl.String}).cast(dict(_ROWS))
+    made = pl.DataFrame(dict(zip(_ROWS, columns, strict=True)), schema_overrides={_SAYS: pl.String})
+    return made.select(pl.col(name).cast(kind) for name, kind in _ROWS.items())
 
 
 def _frame(parts: list[pl.DataFrame], user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
