@@ -156,9 +156,10 @@ def catalogue(folder: Path) -> pl.DataFrame:
 def item_texts(items: pl.DataFrame) -> pl.DataFrame:
     """Title, categories and description, as the pipeline composes them."""
     parts = ["title", pl.col("categories").list.join(", "), "description"]
-    said = pl.concat_str(parts, separator=". ", ignore_nulls=True).str.replace(r"(\. )+$", "").alias("text")
+    joined = pl.concat_str(parts, separator=". ", ignore_nulls=True).str.replace(r"(\. )+$", "")
+    said = pl.when(joined != "").then(joined).alias("text")
     texts = items.select("item_id", said)
-    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts["text"]]
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts["text"].fill_null("")]
     return texts.with_columns(pl.Series("content_hash", hashes))
 
 
