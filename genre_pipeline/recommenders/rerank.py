@@ -104,9 +104,10 @@ def _choose(scores: np.ndarray, block: Block, rules: ItemRules, k: int, depth: i
         if rank % rules.rules.window == 0:
             for counted in counters:
                 counted.start_window()
-        is_free = pool.is_open & repeats.leave(rank)
+        is_free = pool.is_open.copy()
         for cap in kinds:
             is_free &= cap.leave() | pool.is_pinned
+        is_free &= repeats.leave(rank, is_free)
         column = _best(pool, value.values(), is_free, chance[:, rank])
         goes_on &= is_free[users, column] & np.isfinite(pool.scores[users, column])
         at = users[goes_on]
@@ -215,12 +216,12 @@ class _Repeats:
     def start_window(self) -> None:
         self._counts[:] = 0
 
-    def leave(self, rank: int) -> np.ndarray:
-        """bool [users, pool]: what may be taken at `rank`."""
+    def leave(self, rank: int, is_free: np.ndarray) -> np.ndarray:
+        """bool [users, pool]: what may be taken at `rank`, of what else `is_free`; caps go before repeats."""
         repeat = self._pool.is_repeat
         left = np.where(repeat, (self._counts < self._config.most)[:, None], True)
         end = min(self._k, rank - rank % self._window + self._window)
-        must = (self._config.least - self._counts >= end - rank) & (self._pool.is_open & repeat).any(axis=1)
+        must = (self._config.least - self._counts >= end - rank) & (is_free & repeat).any(axis=1)
         return np.asarray(np.where(must[:, None], repeat & left, left))
 
     def count(self, users: np.ndarray, columns: np.ndarray) -> None:

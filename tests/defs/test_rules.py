@@ -14,7 +14,7 @@ DAY = NIGHTS[-1]
 RULES = {
     "banned": ["i01"],
     "caps": {"per_category": 4},
-    "repeats": {"most": 2},
+    "repeats": {"least": 1, "most": 2},
     "variants": [{"name": "pins", "share": 0.5, "rules": {"pinned": ["i24"]}}],
 }
 
@@ -28,7 +28,7 @@ def test_a_night_under_rules_is_published_with_its_variants(own_world: World) ->
     assert set(lists["variant"]) == {"default", "pins"}
     past = own_world.project.partitions.scan("interactions", until=DAY).select("user_id", "item_id").unique().collect()
     had = lists.join(past, on=["user_id", "item_id"], how="semi").group_by("user_id").len()
-    assert had["len"].max() == 2
+    assert had["len"].max() in (1, 2)
     first = lists.filter(rank=1, variant="pins").join(past, on=["user_id", "item_id"], how="anti")
     assert "i24" in set(first["item_id"])
     with closing(sqlite3.connect(own_world.folder / "home" / "genre.db")) as connection:
