@@ -54,7 +54,7 @@ def evaluate_with_ablations(
 def ablate(
     name: AblationName, prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, step_days: int, say: Say
 ) -> EvaluationResult:
-    """One ablation: variants as recommenders, its reference as champion. Each is tuned inside the training part.
+    """One ablation: variants as recommenders, its reference as champion; what is tuned, is inside the training part.
 
     Raises `ConfigError` where the data leave nothing to compare.
     """

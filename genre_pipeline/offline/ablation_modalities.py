@@ -1,6 +1,7 @@
 """What text, pictures, sounds and numbers are worth: all fused, each alone, each left out, judged by `content`.
 
-Each variant fuses what it has by the same method, and learns that fusion of each past anew. "none" is what is left
+Each variant fuses what it has by the same method, and learns that fusion of each past anew; the configured settings of
+`content` hold for all, so that nothing but the modalities differs. "none" is what is left
 without any content: popularity.
 """
 
@@ -57,7 +58,7 @@ def _only(config: GenreConfig, vectors: tuple[str, ...], recommender: str) -> Ge
     recommenders = config.recommenders
     content = recommenders.content.model_copy(update={"vectors": vectors[0]})
     enabled = tuple(dict.fromkeys((_POPULARITY, recommender)))
-    only = recommenders.model_copy(update={"enabled": enabled, "content": content})
+    only = recommenders.model_copy(update={"enabled": enabled, "content": content, "tune": False})
     return config.model_copy(update={"features": features, "recommenders": only})
 
 
