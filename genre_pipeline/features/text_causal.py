@@ -18,9 +18,9 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.features.device import Device, Precision
 from genre_pipeline.features.extractor import Report, TextExtractor
-from genre_pipeline.models.token_batches import token_batches, tokenise
 from genre_pipeline.models.causal import load_causal, locate_causal
 from genre_pipeline.models.model_files import ModelFiles
+from genre_pipeline.models.token_batches import token_batches, tokenise
 
 
 class CausalTextConfig(Settings):
