@@ -144,5 +144,4 @@ def _not_wrong(items: Tensor) -> Tensor:
     """bool [B, B]: off the diagonal, the other side's item is one of this pair's own."""
     left, right = items.T  # [B] each
     same = (right[None, :] == right[:, None]) | (right[None, :] == left[:, None]) | (left[None, :] == left[:, None])
-    others: Tensor = ~torch.eye(len(items), dtype=torch.bool, device=items.device)
-    return same & others
+    return torch.logical_and(same, ~torch.eye(len(items), dtype=torch.bool, device=items.device))
