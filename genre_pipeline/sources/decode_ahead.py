@@ -22,6 +22,7 @@ class FileResult:
     """What became of one file: decoded, refused, or neither because its hash is known."""
 
     content_hash: str = ""
+    """Empty where the file's bytes could not be had."""
     decoded: Picture | Sound | None = None
     refusal: RefusedError | None = None
 
@@ -120,6 +121,7 @@ class DecodeAhead:
         return is_over or is_free
 
     def _one(self, decoder: Decoder, location: str) -> FileResult:
+        content_hash = ""
         try:
             contents = self._read(location)
             content_hash = hashlib.sha256(contents).hexdigest()
@@ -127,5 +129,5 @@ class DecodeAhead:
                 return FileResult(content_hash)
             array, rate = decoder.decode(contents)
         except RefusedError as refusal:
-            return FileResult(refusal=refusal)
+            return FileResult(content_hash, refusal=refusal)
         return FileResult(content_hash, Sound(array, rate) if rate else Picture(array))

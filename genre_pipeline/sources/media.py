@@ -4,8 +4,12 @@ Belongs here: the configuration, and the threads that keep the decoder processes
 decoding (`decoding`), and fitting arrays to an encoder (`preprocessing`).
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal, overload
 
 import dataframely as dy
@@ -17,9 +21,9 @@ from genre_pipeline.contracts.media import MediaBatch, Modality, Picture, Reject
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.sources.decode_ahead import DecodeAhead, FileResult
 from genre_pipeline.sources.decoder import DECODE, Decoder
-from genre_pipeline.sources.decoding import MAX_RATE
+from genre_pipeline.sources.decoding import MAX_RATE, RefusedError
 from genre_pipeline.sources.fetching import Fetcher, Resolve, UrlPolicy, system_resolver
-from genre_pipeline.sources.file_index import FileIndex
+from genre_pipeline.sources.file_index import FileIndex, Refusal, Signature
 from genre_pipeline.sources.media_files import MediaFiles
 
 Report = Callable[[int, int], None]
@@ -27,6 +31,8 @@ Report = Callable[[int, int], None]
 ImageFormat = Literal["JPEG", "PNG", "WEBP"]
 AudioFormat = Literal["WAV", "FLAC", "OGG", "MP3"]
 _MEGABYTE = 1024 * 1024
+_MAY_PASS = frozenset({"too_slow", "decoder_crashed"})
+"""Refusals that may be the machine's fault, busy or out of memory: such a file is tried again."""
 
 
 class MediaConfig(Settings):
@@ -91,10 +97,11 @@ def read_media(
     """Read the files of `items` (item_id and location, String; rows without a location are passed over).
 
     `root` is the folder or URL that relative locations start from (`RawDataset.root`). A file whose SHA-256 is in
-    `known` is not decoded; one that `index` remembers with such a hash, unchanged since, is not even read. Batches come
-    in the order of `items`, bounded by `batch_size` and `batch_mb`, and the next one is decoded while the caller works
-    on this one. `decode` names the decoder processes' function as "module:function". A file that cannot be read is a
-    row of `rejected`. Raises SourceError where the root is no folder or no decoder starts.
+    `known` is not decoded; one that `index` remembers with such a hash, or as refused under these very limits, and
+    that is unchanged since, is not even read. Batches come in the order of `items`, bounded by `batch_size` and
+    `batch_mb`, and the next one is decoded while the caller works on this one. `decode` names the decoder processes'
+    function as "module:function". A file that cannot be read is a row of `rejected`. Raises SourceError where the root
+    is no folder or no decoder starts.
     """
     wanted = items.select(ITEM_ID, "location").drop_nulls("location")
     rows: list[tuple[str, str]] = wanted.rows()
@@ -102,8 +109,9 @@ def read_media(
     files = MediaFiles(root, fetcher, max_bytes=config.max_bytes)
     limits = _limits(modality, config)
     budget = config.batch_mb * _MEGABYTE
-    asked = [_Asked(location, files, index, known) for _, location in rows]
-    unread = [one.location for one in asked if one.known_hash is None]
+    kept = None if index is None else _Remembered(index, files, known, _fingerprint(limits, decode))
+    asked = [_Asked(location, kept) for _, location in rows]
+    unread = [one.location for one in asked if one.known is None]
     with DecodeAhead(
         unread,
         read=files.read,
@@ -115,8 +123,8 @@ def read_media(
         pending: list[FileResult] = []
         waiting = 0
         for done, one in enumerate(asked, start=1):
-            result = next(results) if one.known_hash is None else FileResult(one.known_hash)
-            one.note(result, index)
+            result = next(results) if one.known is None else one.known
+            one.note(result)
             pending.append(result)
             waiting += result.size
             if report is not None:
@@ -128,19 +136,49 @@ def read_media(
         index.save()
 
 
+@dataclass(frozen=True)
+class _Remembered:
+    """What earlier nights know: whose vectors are held, and which files were refused under the same limits."""
+
+    index: FileIndex
+    files: MediaFiles
+    known: Container[str]
+    limits: str
+
+    def of(self, location: str, signature: Signature) -> FileResult | None:
+        content_hash = self.index.content_hash(location, signature)
+        if content_hash is None:
+            return None
+        if content_hash in self.known:
+            return FileResult(content_hash)
+        refusal = self.index.refusal(location, signature, self.limits)
+        return None if refusal is None else FileResult(content_hash, refusal=RefusedError(refusal.rule, refusal.detail))
+
+    def note(self, location: str, signature: Signature, result: FileResult) -> None:
+        refusal = None if result.refusal is None else Refusal(result.refusal.rule, result.refusal.detail, self.limits)
+        if result.content_hash and (refusal is None or refusal.rule not in _MAY_PASS):
+            self.index.note(location, signature, result.content_hash, refusal)
+
+
 class _Asked:
-    """A file that is asked for, and whether it is known without being read."""
+    """A file that is asked for, and what is known of it without its being read."""
 
-    def __init__(self, location: str, files: MediaFiles, index: FileIndex | None, known: Container[str]) -> None:
+    def __init__(self, location: str, kept: _Remembered | None) -> None:
         self.location = location
-        self.signature = None if index is None else files.signature(location)
-        remembered = None if index is None or self.signature is None else index.content_hash(location, self.signature)
-        self.known_hash = remembered if remembered is not None and remembered in known else None
+        self._kept = kept
+        self._signature = None if kept is None else kept.files.signature(location)
+        self.known = None if kept is None or self._signature is None else kept.of(location, self._signature)
 
-    def note(self, result: FileResult, index: FileIndex | None) -> None:
-        """Remember what was read; a refused file has no hash."""
-        if index is not None and self.signature is not None and result.content_hash:
-            index.note(self.location, self.signature, result.content_hash)
+    def note(self, result: FileResult) -> None:
+        """Remember what was read."""
+        if self._kept is not None and self._signature is not None:
+            self._kept.note(self.location, self._signature, result)
+
+
+def _fingerprint(limits: Mapping[str, Any], decode: str) -> str:
+    """Of all that decides whether bytes are refused."""
+    decided = [sorted(limits.items()), decode, *(version(name) for name in ("pillow", "soundfile"))]
+    return hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:16]
 
 
 def _batch(rows: Sequence[tuple[str, str]], results: Sequence[FileResult], modality: Modality) -> MediaBatch[Any]:

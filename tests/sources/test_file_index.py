@@ -1,5 +1,7 @@
 """Files remembered by their signatures: unchanged ones are not read, and no change goes unseen."""
 
+import hashlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +11,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from genre_pipeline.sources.decoder import DECODE
 from genre_pipeline.sources.file_index import FileIndex, Signature
 from genre_pipeline.sources.media import MediaConfig, read_media
 from genre_pipeline.sources.media_files import MediaFiles
+from tests.sources import decoders_gone_wrong
 
 SIGNATURE = Signature(size=10, modified_ns=1_000, changed_ns=2_000, inode=3)
 
@@ -30,7 +34,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Locations whose bytes were asked for."""
     asked: list[str] = []
     read = MediaFiles.read
-    monkeypatch.setattr(MediaFiles, "read", lambda self, location: (asked.append(location), read(self, location))[1])
+
+    def noted(files: MediaFiles, location: str) -> bytes:
+        asked.append(location)
+        return read(files, location)
+
+    monkeypatch.setattr(MediaFiles, "read", noted)
     return asked
 
 
@@ -76,6 +85,55 @@ def test_what_changed_just_before_the_index_was_written_is_read(folder: Path, tm
     reads.clear()
     list(_night(folder, FileIndex(tmp_path / "index"), frozenset(first)))
     assert sorted(reads) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_rejected_file_is_rejected_again_unread_until_it_or_the_limits_change(
+    folder: Path, tmp_path: Path, reads: list[str]
+) -> None:
+    (folder / "1.png").write_bytes(b"no picture")
+    (folder / "2.png").unlink()
+    first = _rejected(folder, tmp_path / "index")
+    assert first.select("item_id", "rule").rows() == [("b", "format_refused"), ("c", "file_missing")]
+    _older_than_the_index(tmp_path / "index")
+    reads.clear()
+    again = _rejected(folder, tmp_path / "index")
+    assert again.equals(first)
+    assert reads == ["0.png", "2.png"]  # nobody holds the vector of one, nobody knows what the other is
+    reads.clear()
+    _rejected(folder, tmp_path / "index", MediaConfig(image_formats=("PNG",)))
+    assert "1.png" in reads
+    reads.clear()
+    Image.new("RGB", (8, 8)).save(folder / "1.png")
+    assert _rejected(folder, tmp_path / "index")["item_id"].to_list() == ["c"]
+    assert "1.png" in reads
+
+
+@pytest.mark.parametrize(("behaviour", "is_tried_again"), [("eat", False), ("segfault", True), ("hang", True)])
+def test_what_the_machine_may_be_to_blame_for_is_tried_again(
+    folder: Path, tmp_path: Path, reads: list[str], behaviour: str, is_tried_again: bool
+) -> None:
+    (folder / "1.png").write_bytes(behaviour.encode())
+    config = MediaConfig(workers=1, seconds=0.5 if behaviour == "hang" else 30, memory_mb=256)
+    first = _rejected(folder, tmp_path / "index", config, decode=decoders_gone_wrong.PATH)
+    _older_than_the_index(tmp_path / "index")
+    reads.clear()
+    again = _rejected(folder, tmp_path / "index", config, decode=decoders_gone_wrong.PATH)
+    assert again["rule"].to_list() == first["rule"].to_list()
+    assert ("1.png" in reads) is is_tried_again
+
+
+def test_an_index_of_an_earlier_version_costs_reading_once_more(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"location": ["a.png"], "content_hash": ["hash"]}).write_parquet(buffer)
+    (tmp_path / f"{hashlib.sha256(buffer.getvalue()).hexdigest()}.parquet").write_bytes(buffer.getvalue())
+    assert FileIndex(tmp_path).content_hash("a.png", SIGNATURE) is None
+
+
+def _rejected(folder: Path, index: Path, config: MediaConfig | None = None, decode: str = DECODE) -> pl.DataFrame:
+    items = pl.DataFrame({"item_id": ["a", "b", "c"], "location": ["0.png", "1.png", "2.png"]})
+    kept = FileIndex(index, racy_ns=0)
+    batches = read_media(items, "image", root=str(folder), config=config or MediaConfig(), index=kept, decode=decode)
+    return pl.concat([batch.rejected for batch in batches])
 
 
 @pytest.mark.parametrize("what", ["size", "modified_ns", "changed_ns", "inode"])
