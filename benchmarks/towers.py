@@ -26,6 +26,7 @@ from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 
@@ -64,16 +65,17 @@ def main() -> None:
 def measure_cache(options: argparse.Namespace) -> None:
     """Step times and losses of the same steps, from the cache and whole."""
     data, _truth, texts = inner_split(options)
-    curves = {}
+    curves, stamps = {}, dict[str, list[float]]()
     for name, cache in (("whole", None), ("cached", options.cache / "layers")):
-        config = configured(options, epochs=1)
+        config = configured(options, epochs=1, learning_rate=2e-5)
         began = time.perf_counter()
         start = start_tower(data, texts, config, seed=options.seed, device=options.device, cache=cache)
         print(f"{name}: {start.own.shape} vectors before training, {time.perf_counter() - began:.1f} s", flush=True)
         task = start.task(config, None, None, learns=True)
-        task.batches = partial(first_batches, task.batches, options.steps)  # type: ignore[method-assign]
+        stamps[name] = []
+        task.batches = partial(stamped, task.batches, options, stamps[name])  # type: ignore[method-assign]
         curves[name] = train(task, config, seed=options.seed, device=options.device).curves
-    whole, cached = (curves[name]["seconds"].diff().drop_nulls().to_list()[1:] for name in ("whole", "cached"))
+    whole, cached = (np.diff(stamps[name])[1:].tolist() for name in ("whole", "cached"))
     apart = float((curves["whole"]["train_loss"] - curves["cached"]["train_loss"]).abs().max())
     frozen = start.reading.tower.layers - config.tower.top_layers
     print(f"{config.tower.kind}, {config.tower.top_layers} of {frozen + config.tower.top_layers} layers trained")
@@ -84,9 +86,22 @@ def measure_cache(options: argparse.Namespace) -> None:
     )
 
 
-def first_batches(batches: Callable[[int], Iterator[Windows]], steps: int, _epoch: int) -> Iterator[Windows]:
-    """So many batches, of as many epochs as it takes."""
-    return islice(chain.from_iterable(batches(epoch) for epoch in count(1)), steps)
+def stamped(
+    batches: Callable[[int], Iterator[Windows]], options: argparse.Namespace, stamps: list[float], _epoch: int
+) -> Iterator[Windows]:
+    """So many batches, of as many epochs as it takes. Before each, and after the last, the time is noted: by then the
+    device has done all that it was given, which the loop itself waits for every so many steps only."""
+    for batch in islice(chain.from_iterable(batches(epoch) for epoch in count(1)), options.steps):
+        stamps.append(settled(options.device))
+        yield batch
+    stamps.append(settled(options.device))
+
+
+def settled(device: str) -> float:
+    """The time, once the device is idle."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def measure_training(options: argparse.Namespace) -> None:
@@ -115,7 +130,8 @@ def configured(options: argparse.Namespace, **changes: object) -> TowerTrainingC
     gguf = find_gguf(source) if options.kind == "gpt" else None
     if gguf is not None:
         source = str(converted_gguf(gguf, options.cache / "converted"))
-    tower = TowerConfig(**{"kind": options.kind, "source": source, **options.tower})
+    how = {"fine_tune": "top_layers"} if options.what == "cache" else {}
+    tower = TowerConfig(**{"kind": options.kind, "source": source, **how, **options.tower})
     return TowerTrainingConfig(**{**options.training, "tower": tower, **changes})
 
 

@@ -15,11 +15,11 @@ Pooling = Literal["mean", "first", "last", "max", "max_mean"]
 class LoraConfig(Settings):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in the place of training the weights themselves."""
 
-    targets: LoraTargets = "attention"
+    targets: LoraTargets = "all-linear"
     """Which weights get adapters: the token embedding, the attention's projections, or every linear layer."""
-    rank: int = Field(default=8, ge=1)
+    rank: int = Field(default=16, ge=1)
     """Rank of an adapter."""
-    alpha: float = Field(default=16.0, gt=0)
+    alpha: float = Field(default=32.0, gt=0)
     """An adapter's output is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of an adapter's input dropped in training."""
@@ -55,9 +55,9 @@ class TowerConfig(Settings):
     last."""
     projection: int | None = Field(default=None, ge=4)
     """Width of a linear layer over the pooled vector; `null` gives the network's own width."""
-    fine_tune: FineTune = "top_layers"
-    """What is trained: nothing but the projection, everything, the last `top_layers` layers, or adapters. An `lstm` is
-    trained whole or not at all."""
+    fine_tune: FineTune = "lora"
+    """What is trained: nothing but the projection, everything, the last `top_layers` layers, or adapters, which gained
+    most where they were compared (`benchmarks/towers.md`). An `lstm` is trained whole or not at all: `full`."""
     top_layers: int = Field(default=2, ge=1)
     """How many layers, counted from the output, `fine_tune: top_layers` trains. Those below are computed once an
     item."""

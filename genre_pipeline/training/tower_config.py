@@ -43,17 +43,18 @@ class TowerTrainingConfig(LoopConfig):
     """Learn first from pairs of items: views of one item, and items taken one after the other. `null` leaves it out."""
     epochs: int = Field(default=8, ge=1)
     """Passes over the data in which tower and user tower learn together."""
-    learning_rate: float = Field(default=2e-5, gt=0)
-    """Peak rate of the tower's weights; adapters and an `lstm` bear ten times as much."""
+    learning_rate: float = Field(default=3e-4, gt=0)
+    """Peak rate of what of the tower is trained. It suits adapters and an `lstm`; a language model's own weights
+    (`top_layers`, `full`) lose their language at it, and want a tenth."""
     max_minutes: float | None = Field(default=120.0, gt=0)
     """Time budget of the common training. After the first epoch the plan is cut to the epochs that fit into it."""
     user_epochs: int = Field(default=30, ge=1)
     """Passes in which the user tower learns alone before, on vectors that stand still."""
     user_learning_rate: float = Field(default=1e-3, gt=0)
     """Peak rate of the user tower's weights, alone and together."""
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=128, ge=1)
     """Windows of histories in a batch."""
-    fresh_items: int = Field(default=256, ge=1)
+    fresh_items: int = Field(default=1024, ge=1)
     """Distinct items a batch reads anew, whose gradients reach the tower; the others keep the vector of when they were
     last read. This, and not the catalogue, bounds the memory of a step."""
     tokens_per_batch: int = Field(default=16_384, ge=1)

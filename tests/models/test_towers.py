@@ -25,7 +25,14 @@ def config(request, tmp_path_factory):
     make = tiny_encoder if request.param == "bert" else tiny_causal
     source = make(tmp_path_factory.mktemp(request.param) / "model", WORDS, layers=3)
     instruction = "item: " if request.param == "gpt" else ""
-    return TowerConfig(kind=request.param, source=str(source), top_layers=1, max_tokens=32, instruction=instruction)
+    return TowerConfig(
+        kind=request.param,
+        source=str(source),
+        fine_tune="top_layers",
+        top_layers=1,
+        max_tokens=32,
+        instruction=instruction,
+    )
 
 
 @pytest.fixture(scope="module")

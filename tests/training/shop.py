@@ -61,7 +61,7 @@ def shop() -> tuple[TrainingSet, pl.DataFrame]:
 def tiny_tower(folder: Path, **changes: object) -> TowerTrainingConfig:
     """A configuration whose tower is a tiny encoder written to `folder`."""
     source = tiny_encoder(folder, [*KINDS, *NOISE], layers=3, width=16)
-    tower = TowerConfig(source=str(source), top_layers=1, max_tokens=12)
+    tower = TowerConfig(source=str(source), fine_tune="top_layers", top_layers=1, max_tokens=12)
     network = SequenceConfig(width=16, length=8, dropout=0.0, id_dropout=0.0, ids=False)
     config = TowerTrainingConfig(
         tower=tower, network=network, epochs=2, user_epochs=2, batch_size=16, fresh_items=8, learning_rate=1e-3

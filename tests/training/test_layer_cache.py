@@ -28,7 +28,7 @@ def hashes(texts: pl.Series) -> pl.Series:
 @pytest.fixture(scope="module")
 def tower(tmp_path_factory) -> BertTower:
     source = tiny_encoder(tmp_path_factory.mktemp("encoder"), ["love", "war", "peace"], layers=3)
-    config = TowerConfig(source=str(source), top_layers=1, max_tokens=16)
+    config = TowerConfig(source=str(source), fine_tune="top_layers", top_layers=1, max_tokens=16)
     return BertTower.load(config, locate_encoder(str(source))).eval()
 
 
@@ -141,7 +141,7 @@ from genre_pipeline.training.layer_cache import LayerCache
 
 torch.set_num_threads(1)
 source, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-config = TowerConfig(source=source, top_layers=1, max_tokens=64)
+config = TowerConfig(source=source, fine_tune="top_layers", top_layers=1, max_tokens=64)
 tower = BertTower.load(config, locate_encoder(source)).eval()
 texts = pl.select(pl.concat_str(pl.int_range(count), pl.lit(" love and war and peace" * 3)).alias("t"))["t"]
 states = LayerCache(folder).states(tower, texts, texts)

@@ -24,7 +24,13 @@ def tower(request, tmp_path):
     if request.param == "bert lora":
         config = config.model_copy(update={"fine_tune": "lora", "lora": LoraConfig(rank=2)})
     if request.param == "gpt":
-        config = TowerConfig(kind="gpt", source=str(tiny_causal(tmp_path / "gpt")), instruction="item: ", top_layers=1)
+        config = TowerConfig(
+            kind="gpt",
+            source=str(tiny_causal(tmp_path / "gpt")),
+            instruction="item: ",
+            fine_tune="top_layers",
+            top_layers=1,
+        )
     if request.param == "lstm":
         config = TowerConfig(kind="lstm", fine_tune="full")
     return finish_tower(build_tower(config, [*TEXTS, *TEXTS]))
