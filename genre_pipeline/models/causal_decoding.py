@@ -89,7 +89,9 @@ def choose(logits: "Tensor", choice: Choice, chance: np.ndarray | None) -> "Tens
     # The token that crosses the share is in: there is always one.
     kept = torch.where(reached - shares < choice.top_p, shares, 0.0).cumsum(-1)
     mark = torch.from_numpy(chance).to(kept).unsqueeze(-1) * kept[:, -1:]  # [b, 1]
-    place = torch.searchsorted(kept, mark, right=True).clamp_max(logits.shape[-1] - 1)  # [b, 1]
+    # A chance just below 1 rounds to 1 in float32, and would fall behind the last token that is kept.
+    last = (kept < kept[:, -1:]).sum(-1, keepdim=True)  # [b, 1]
+    place = torch.minimum(torch.searchsorted(kept, mark, right=True), last)  # [b, 1]
     drawn: Tensor = order.gather(-1, place).squeeze(-1)
     return drawn
 

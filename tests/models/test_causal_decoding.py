@@ -97,6 +97,13 @@ def test_what_is_drawn_lies_in_the_smallest_set_that_holds_the_share(
     assert likelier < top_p + 1e-6
 
 
+def test_a_chance_that_rounds_to_one_falls_on_the_last_token_kept() -> None:
+    row = torch.tensor([[1.0, 0.0, -9.0]])
+    almost = np.array([np.nextafter(1.0, 0.0)])
+    assert choose(row, Choice(temperature=1.0, top_p=0.5), almost).tolist() == [0]
+    assert choose(row, Choice(temperature=1.0, top_p=0.9), almost).tolist() == [1]
+
+
 def test_draws_follow_the_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]]).repeat(4000, 1)
     drawn = choose(logits, Choice(temperature=1.0), np.random.default_rng(0).random(4000))
