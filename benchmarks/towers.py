@@ -140,7 +140,7 @@ def inner_split(options: argparse.Namespace) -> tuple[TrainingSet, pl.DataFrame,
     interactions = pl.read_parquet(options.data / "interactions.parquet")
     if not isinstance(interactions.schema["timestamp"], pl.Datetime):
         interactions = interactions.with_columns(pl.from_epoch("timestamp").dt.replace_time_zone("UTC"))
-    interactions = interactions.with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")))
+    interactions = interactions.with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")), event=pl.lit("view"))
     if options.users:
         users = interactions["user_id"].unique().sort().sample(options.users, seed=options.seed)
         interactions = interactions.filter(pl.col("user_id").is_in(users.implode()))

@@ -28,6 +28,7 @@ DAY = "day"
 
 USER_INDEX = "user_index"
 ITEM_INDEX = "item_index"
+EVENT_INDEX = "event_index"
 WEIGHT = "weight"
 """How much an interaction counts in training: from its event type, 1.0 unless configured."""
 

@@ -17,6 +17,7 @@ from genre_pipeline.contracts.columns import (
     AVAILABLE,
     CATEGORIES,
     EVENT,
+    EVENT_INDEX,
     ITEM_ID,
     ITEM_INDEX,
     PUBLISHED_AT,
@@ -33,8 +34,8 @@ from genre_pipeline.contracts.errors import TrainingError
 class TrainingSet:
     """Interactions up to `as_of`, the catalogue, and the item vectors, all by position.
 
-    `events` has the columns user_index (UInt32), item_index (UInt32), timestamp (Datetime us UTC) and weight (Float32),
-    sorted by user, then time; equal times keep the order of the source. Repeats are kept.
+    `events` has the columns user_index (UInt32), item_index (UInt32), timestamp (Datetime us UTC), weight (Float32) and
+    event_index (UInt32), sorted by user, then time; equal times keep the order of the source. Repeats are kept.
     """
 
     user_ids: pl.Series
@@ -46,6 +47,8 @@ class TrainingSet:
     """bool [items]: may be recommended, which asks for `available` and for having existed at `as_of`."""
     as_of: datetime
     """The exclusive end of what is known; every event lies before it."""
+    event_types: tuple[str, ...] = ()
+    """Event types that were kept, sorted; `event_index` is a type's position here."""
     has_clock: bool = True
     """False where the source knows an order only: then days and windows mean nothing."""
     item_vectors: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -166,12 +169,14 @@ def build_training_set(
         )
     user_ids = past[USER_ID].unique().sort()
     item_ids = pl.concat([items[ITEM_ID], past[ITEM_ID]]).unique().sort()
+    event_types = past[EVENT].unique().sort()
     return TrainingSet(
         user_ids=user_ids,
         item_ids=item_ids,
-        events=_indexed_events(past, user_ids, item_ids),
+        events=_indexed_events(past, user_ids, item_ids, event_types),
         is_candidate=_candidates(items, past, item_ids, as_of if has_clock else None, only_known_items),
         as_of=as_of,
+        event_types=tuple(event_types),
         has_clock=has_clock,
         item_vectors={name: _vector_matrix(frame, item_ids) for name, frame in (item_vectors or {}).items()},
         item_categories=_category_matrix(items, item_ids),
@@ -184,12 +189,15 @@ def _positions(wanted: pl.Series, known: pl.Series) -> np.ndarray:
     return found["position"].fill_null(-1).to_numpy()
 
 
-def _indexed_events(past: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series) -> pl.DataFrame:
+def _indexed_events(
+    past: pl.DataFrame, user_ids: pl.Series, item_ids: pl.Series, event_types: pl.Series
+) -> pl.DataFrame:
     positions = past.select(
         pl.Series(USER_INDEX, _positions(past[USER_ID], user_ids), dtype=pl.UInt32),
         pl.Series(ITEM_INDEX, _positions(past[ITEM_ID], item_ids), dtype=pl.UInt32),
         TIMESTAMP,
         WEIGHT,
+        pl.Series(EVENT_INDEX, _positions(past[EVENT], event_types), dtype=pl.UInt32),
     )
     return positions.sort(USER_INDEX, TIMESTAMP, maintain_order=True)
 

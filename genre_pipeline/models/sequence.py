@@ -5,6 +5,7 @@ Data access, losses and training loops do not belong here.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -133,53 +134,63 @@ _ENCODERS: dict[str, type[nn.Module]] = {
 class SequenceModel(nn.Module):
     """User tower over item representations; next-item scores by dot product or cosine.
 
-    `content` float32 [n_items, C] (C may be 0) and `has_id` bool [n_items] describe the catalogue. Padding lies at the
+    `content` float32 [n_items, C] (C may be 0) and `has_id` bool [n_items] describe the catalogue; `event_types` are
+    the kinds of event that the network tells apart, number k of them being k + 1 and 0 any other. Padding lies at the
     end of a window, where no encoder lets a real position see it; positions are counted from the window's end, so
     that the latest interaction always has position 0.
     """
 
-    def __init__(self, config: SequenceConfig, *, content: Tensor, has_id: Tensor) -> None:
+    def __init__(
+        self, config: SequenceConfig, *, content: Tensor, has_id: Tensor, event_types: Sequence[str] = ()
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.event_types = config, tuple(event_types)
         self.computes_again = False
         """Whether training computes each block's activations again in the backward pass instead of keeping them."""
         self.items = ItemTable(config.width, content, has_id, config.id_dropout)
         self.positions = nn.Embedding(config.length, config.width)
         self.gaps = nn.Embedding(TIME_BUCKETS, config.width) if config.time_gaps else None
+        types = len(self.event_types)
+        self.events = nn.Embedding(1 + types, config.width, padding_idx=0) if types else None
         self.blocks = nn.ModuleList(_ENCODERS[config.encoder](config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
         nn.init.normal_(self.positions.weight, std=_INITIAL_STD)
         if self.gaps is not None:
             nn.init.normal_(self.gaps.weight, std=_INITIAL_STD)
+        if self.events is not None:
+            nn.init.normal_(self.events.weight[1:], std=_INITIAL_STD)
 
     @property
     def n_items(self) -> int:
         """Size of the catalogue."""
         return self.items.ids.num_embeddings
 
-    def states(self, items: Tensor, lengths: Tensor, gaps: Tensor) -> Tensor:
+    def states(self, items: Tensor, lengths: Tensor, gaps: Tensor, events: Tensor) -> Tensor:
         """User states after each interaction.
 
-        Representations [B, L, D], lengths int64 [B], gap buckets int64 [B, L] -> [B, L, D]; what lies at or beyond a
-        row's length is meaningless.
+        Representations [B, L, D], lengths int64 [B], gap buckets and event types int64 [B, L] -> [B, L, D]; what lies
+        at or beyond a row's length is meaningless.
         """
         steps = torch.arange(items.shape[1], device=items.device)  # [L]
         from_end = (lengths.unsqueeze(-1) - 1 - steps).clamp(min=0)  # [B, L]
         x = items * math.sqrt(self.config.width) + self.positions(from_end)  # [B, L, D]
         if self.gaps is not None:
             x = x + self.gaps(gaps)
+        if self.events is not None:
+            x = x + self.events(events)
         x = self.dropout(x)
         for block in self.blocks:
             x = checkpoint(block, x, use_reentrant=False) if self.computes_again and self.training else block(x)
         return self.norm(x)  # type: ignore[no-any-return]
 
-    def forward(self, items: Tensor, lengths: Tensor, gaps: Tensor, table: Tensor) -> Tensor:
+    def forward(self, items: Tensor, lengths: Tensor, gaps: Tensor, events: Tensor, table: Tensor) -> Tensor:
         """The state after a window's last interaction.
 
-        Positions int64 [B, L], lengths [B], gap buckets [B, L], the catalogue's representations [n_items, D] -> [B, D].
+        Positions int64 [B, L], lengths [B], gap buckets and event types [B, L], the catalogue's representations
+        [n_items, D] -> [B, D].
         """
-        states = self.states(functional.embedding(items, table), lengths, gaps)
+        states = self.states(functional.embedding(items, table), lengths, gaps, events)
         return states[torch.arange(len(lengths), device=items.device), lengths - 1]
 
     def table(self) -> Tensor:
@@ -207,7 +218,7 @@ class SequenceModel(nn.Module):
         is_known = known >= 0
         has_id = torch.zeros(len(known), dtype=torch.bool)
         has_id[is_known] = self.items.has_id[known[is_known]]
-        moved = SequenceModel(self.config, content=content, has_id=has_id)
+        moved = SequenceModel(self.config, content=content, has_id=has_id, event_types=self.event_types)
         kept = {name: tensor for name, tensor in self.state_dict().items() if name not in _OF_CATALOGUE}
         moved.load_state_dict(kept, strict=False)
         with torch.no_grad():

@@ -31,6 +31,8 @@ class SequenceConfig(Settings):
     """Share of items that a training step shows by content alone, so that items without history are scored sensibly."""
     time_gaps: bool = True
     """Read how long each interaction came after the one before. Without effect on a source that knows an order only."""
+    event_types: bool = True
+    """Read what kind of event each interaction was. Without effect on a source that has one kind only."""
     similarity: Literal["dot", "cosine"] = "dot"
     """How a user state and an item are compared."""
     temperature: float = Field(default=1.0, gt=0)

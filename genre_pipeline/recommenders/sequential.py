@@ -57,7 +57,11 @@ class SequentialRecommender(Recommender):
             raise TrainingError(
                 f"The model has {model.n_items} items and the data {data.n_items}", remedy="Load it with `from_bundle`."
             )
-        self._model, self._histories, self._catalogue = model, data_histories(data), catalogue_of(model)
+        self._model, self._histories, self._catalogue = (
+            model,
+            data_histories(data, model.event_types),
+            catalogue_of(model),
+        )
         return self
 
     @classmethod
@@ -81,17 +85,28 @@ class SequentialRecommender(Recommender):
             raise self._not_fitted()
         return self._scores(self._histories, np.asarray(users))
 
-    def score_histories(self, items: Sequence[np.ndarray], seconds: Sequence[np.ndarray] | None = None) -> np.ndarray:
-        """float32 [len(items), n_items]: scores after fresh histories: item positions, oldest first, and unix seconds.
+    def score_histories(
+        self,
+        items: Sequence[np.ndarray],
+        seconds: Sequence[np.ndarray] | None = None,
+        events: Sequence[Sequence[str]] | None = None,
+    ) -> np.ndarray:
+        """float32 [len(items), n_items]: scores after fresh histories: item positions, oldest first, unix seconds, and
+        event types.
 
-        Without `seconds` the network is told that no time gap is known. Raises `UnknownUserError` for an empty history.
+        Without `seconds` the network is told that no time gap is known, without `events` that no event type is, as of
+        types that it was not trained on. Raises `UnknownUserError` for an empty history.
         """
         from genre_pipeline.models.sequence import TIME_BUCKETS
 
         empty = [place for place, history in enumerate(items) if not len(history)]
         if empty:
             raise UnknownUserError("A history is empty", remedy="Give the popular items instead.", culprits=empty)
-        return self._scores(histories_from(items, seconds, time_buckets=TIME_BUCKETS), np.arange(len(items)))
+        if self._model is None:
+            raise self._not_fitted()
+        types = self._model.event_types
+        fresh = histories_from(items, seconds, time_buckets=TIME_BUCKETS, events=events, event_types=types)
+        return self._scores(fresh, np.arange(len(items)))
 
     def _scores(self, histories: Histories, users: np.ndarray) -> np.ndarray:
         if self._model is None or self._catalogue is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from genre_pipeline.contracts.columns import ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.columns import EVENT_INDEX, ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
 from genre_pipeline.contracts.training_set import TrainingSet
 
 _BATCHES_SORTED_TOGETHER = 50
@@ -23,6 +23,8 @@ class Histories:
     """int64 [events]"""
     gaps: np.ndarray
     """int64 [events]: bucket of the time since the user's interaction before, 0 where unknown."""
+    events: np.ndarray
+    """int64 [events]: 1 + position of the event type among those asked for, 0 for any other."""
     weights: np.ndarray
     """float32 [events]"""
     offsets: np.ndarray
@@ -42,6 +44,8 @@ class Windows:
     """int64 [B, L]; 0 in the padding."""
     gaps: np.ndarray
     """int64 [B, L]"""
+    events: np.ndarray
+    """int64 [B, L]: event types; 0 in the padding."""
     lengths: np.ndarray
     """int64 [B]"""
     targets: np.ndarray
@@ -50,7 +54,7 @@ class Windows:
     """float32 [B, L]: weight of each target, 0 where there is none."""
 
 
-def histories_of(data: TrainingSet, *, time_buckets: int) -> Histories:
+def histories_of(data: TrainingSet, *, time_buckets: int, event_types: Sequence[str] = ()) -> Histories:
     """The histories of a training set; a set without a clock has no gaps."""
     users = data.events[USER_INDEX].to_numpy()
     offsets = np.searchsorted(users, np.arange(data.n_users + 1))
@@ -60,15 +64,23 @@ def histories_of(data: TrainingSet, *, time_buckets: int) -> Histories:
     return Histories(
         items=data.events[ITEM_INDEX].cast(pl.Int64).to_numpy(),
         gaps=gap_buckets(seconds, first, time_buckets) if data.has_clock else np.zeros(len(users), dtype=np.int64),
+        events=_event_numbers(data.events[EVENT_INDEX].to_numpy(), data.event_types, event_types)
+        if event_types
+        else np.zeros(len(users), dtype=np.int64),
         weights=data.events[WEIGHT].to_numpy(),
         offsets=offsets.astype(np.int64),
     )
 
 
 def histories_from(
-    items: Sequence[np.ndarray], seconds: Sequence[np.ndarray] | None, *, time_buckets: int
+    items: Sequence[np.ndarray],
+    seconds: Sequence[np.ndarray] | None,
+    *,
+    time_buckets: int,
+    events: Sequence[Sequence[str]] | None = None,
+    event_types: Sequence[str] = (),
 ) -> Histories:
-    """Histories from item positions and unix seconds per user, for events that no training set holds yet."""
+    """Histories from item positions, unix seconds and events per user, for events that no training set holds yet."""
     lengths = np.fromiter((len(one) for one in items), dtype=np.int64, count=len(items))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     flat = np.concatenate(items).astype(np.int64) if len(items) else np.zeros(0, dtype=np.int64)
@@ -77,7 +89,18 @@ def histories_from(
         first = np.zeros(len(flat), dtype=bool)
         first[offsets[:-1][lengths > 0]] = True
         gaps = gap_buckets(np.concatenate(seconds), first, time_buckets)
-    return Histories(flat, gaps, np.ones(len(flat), dtype=np.float32), offsets)
+    numbers = np.zeros(len(flat), dtype=np.int64)
+    if events is not None and event_types and len(flat):
+        said = np.concatenate([np.asarray(one, dtype=str) for one in events])
+        known, which = np.unique(said, return_inverse=True)
+        numbers = _event_numbers(which, known.tolist(), event_types)
+    return Histories(flat, gaps, numbers, np.ones(len(flat), dtype=np.float32), offsets)
+
+
+def _event_numbers(positions: np.ndarray, named: Sequence[str], event_types: Sequence[str]) -> np.ndarray:
+    """int64 [events]: events at `positions` among `named`, as numbers among `event_types`."""
+    number = {name: place for place, name in enumerate(event_types, start=1)}
+    return np.array([number.get(name, 0) for name in named], dtype=np.int64)[positions]
 
 
 def gap_buckets(seconds: np.ndarray, first: np.ndarray, buckets: int) -> np.ndarray:
@@ -137,6 +160,7 @@ def _cut(histories: Histories, starts: np.ndarray, lengths: np.ndarray, *, with_
     return Windows(
         items=np.where(inside, histories.items[index], 0),
         gaps=np.where(inside, histories.gaps[index], 0),
+        events=np.where(inside, histories.events[index], 0),
         lengths=lengths,
         targets=np.where(has_target, histories.items[following], -1),
         weights=np.where(has_target, histories.weights[following], np.float32(0)),

@@ -66,7 +66,11 @@ def save_sequence_bundle(
         folder,
         KIND,
         tensors=model.state_dict(),
-        config={"network": model.config.model_dump(), "content_width": model.items.content.shape[1]},
+        config={
+            "network": model.config.model_dump(),
+            "content_width": model.items.content.shape[1],
+            "event_types": list(model.event_types),
+        },
         files={**(files or {}), ITEM_IDS: json_bytes(item_ids.to_list()), **_signature(model.config)},
         decisions=decisions,
     )
@@ -87,9 +91,10 @@ def load_sequence_bundle(folder: Path, *, sha256: str | None = None) -> Sequence
 
 def _signature(config: SequenceConfig) -> dict[str, bytes]:
     windows = ("int64", (-1, config.length))
-    example = {"items": np.zeros((1, config.length)), "lengths": np.ones(1), "gaps": np.zeros((1, config.length))}
+    window = np.zeros((1, config.length))
+    example = {"items": window, "lengths": np.ones(1), "gaps": window, "events": window}
     return signature_files(
-        {"items": windows, "lengths": ("int64", (-1,)), "gaps": windows},
+        {"items": windows, "lengths": ("int64", (-1,)), "gaps": windows, "events": windows},
         {"states": ("float32", (-1, config.width))},
         {name: values.astype(np.int64) for name, values in example.items()},
     )
@@ -103,9 +108,10 @@ def _model_of(bundle: Bundle, n_items: int, folder: Path) -> SequenceModel:
     try:
         network = SequenceConfig.model_validate(bundle.config["network"])
         content_width = int(bundle.config["content_width"])
+        event_types = [str(one) for one in bundle.config.get("event_types", ())]
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise ModelFileError(f"{CONFIG} in {folder} cannot be read: {error}", remedy=REMEDY) from error
     blank = torch.zeros(n_items, content_width), torch.zeros(n_items, dtype=torch.bool)
-    model = SequenceModel(network, content=blank[0], has_id=blank[1])
+    model = SequenceModel(network, content=blank[0], has_id=blank[1], event_types=event_types)
     load_weights(model, bundle)
     return model.eval()

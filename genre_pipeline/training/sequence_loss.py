@@ -46,9 +46,9 @@ class NextItemLoss:
         """Loss of one batch, a scalar."""
         import torch
 
-        parts = (windows.items, windows.lengths, windows.gaps, windows.targets, windows.weights)
+        parts = (windows.items, windows.lengths, windows.gaps, windows.events, windows.targets, windows.weights)
         device = self.pool.device
-        items, lengths, gaps, targets, weights = (torch.from_numpy(part).to(device) for part in parts)
+        items, lengths, gaps, events, targets, weights = (torch.from_numpy(part).to(device) for part in parts)
         valid = targets >= 0  # [B, L]
         targets, weights = targets[valid], weights[valid]  # [T]
         negatives, log_q = self._drawn()
@@ -56,7 +56,7 @@ class NextItemLoss:
         table = self.represent(wanted)  # [U, D]
         of_items, of_targets, of_negatives = where.split([items.numel(), len(targets), len(negatives)])
         inputs = torch.nn.functional.embedding(of_items.view(items.shape), table)  # [B, L, D]
-        states = self.model.states(inputs, lengths, gaps)[valid]  # [T, D]
+        states = self.model.states(inputs, lengths, gaps, events)[valid]  # [T, D]
         if self.negatives is None:
             losses = self._full(states, table[of_negatives], targets)
         else:

@@ -156,7 +156,7 @@ class SequenceTask(TrainingTask[Windows]):
         target: ValidationTarget | None = None,
     ) -> None:
         self.data, self.config, self.seed, self.target = data, config, seed, target
-        self.histories = data_histories(data)
+        self.histories = data_histories(data, event_types_of(data, config.network))
         pairs = int(np.maximum(self.histories.lengths - 1, 0).sum())
         if pairs < config.least_events:
             raise TrainingError(
@@ -216,7 +216,7 @@ class SequenceTask(TrainingTask[Windows]):
         """The network, its histories and contents, and its validation pairs."""
         kept = self.histories
         content = content_of(self.data, self.config.content)
-        arrays = [kept.items, kept.gaps, kept.weights, kept.offsets, content]
+        arrays = [kept.items, kept.gaps, kept.events, kept.weights, kept.offsets, content]
         if self.target is not None:
             arrays += [self.target.users, self.target.items]
         digest = hashlib.sha256()
@@ -235,8 +235,16 @@ def new_model(data: TrainingSet, config: SequenceTrainingConfig) -> SequenceMode
     if config.network.ids:
         has_id[np.unique(data.events[ITEM_INDEX].to_numpy())] = True
     return SequenceModel(
-        config.network, content=torch.from_numpy(content_of(data, config.content)), has_id=torch.from_numpy(has_id)
+        config.network,
+        content=torch.from_numpy(content_of(data, config.content)),
+        has_id=torch.from_numpy(has_id),
+        event_types=event_types_of(data, config.network),
     )
+
+
+def event_types_of(data: TrainingSet, network: SequenceConfig) -> tuple[str, ...]:
+    """The event types that a network on `data` tells apart; none where there is one only."""
+    return data.event_types if network.event_types and len(data.event_types) > 1 else ()
 
 
 def content_of(data: TrainingSet, technique: str | None) -> np.ndarray:

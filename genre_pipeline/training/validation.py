@@ -5,7 +5,7 @@ Early stopping and promotion read the same number. Reports with intervals and ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,16 +67,16 @@ def user_ndcg(model: SequenceModel, data: TrainingSet, target: ValidationTarget,
     users = np.unique(target.users)
     values = [
         _block_ndcg(block, scores, data, target, k)
-        for block, scores in scored_blocks(model, data_histories(data), users, catalogue_of(model))
+        for block, scores in scored_blocks(model, data_histories(data, model.event_types), users, catalogue_of(model))
     ]
     return pl.DataFrame({USER_ID: data.user_ids.gather(users), NDCG: np.concatenate(values)})
 
 
-def data_histories(data: TrainingSet) -> Histories:
-    """The histories of `data` with time gaps bucketed as the network expects them."""
+def data_histories(data: TrainingSet, event_types: Sequence[str] = ()) -> Histories:
+    """The histories of `data` with time gaps and event types numbered as the network expects them."""
     from genre_pipeline.models.sequence import TIME_BUCKETS
 
-    return histories_of(data, time_buckets=TIME_BUCKETS)
+    return histories_of(data, time_buckets=TIME_BUCKETS, event_types=event_types)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def scored_blocks(
         block = users[start : start + _USER_BLOCK]
         cut = latest_windows(histories, block, model.config.length)
         with torch.inference_mode():
-            items, lengths, gaps = (torch.from_numpy(part).to(device) for part in (cut.items, cut.lengths, cut.gaps))
-            scores = model.score(model(items, lengths, gaps, catalogue.table), catalogue.table)
+            read = [torch.from_numpy(part).to(device) for part in (cut.items, cut.lengths, cut.gaps, cut.events)]
+            scores = model.score(model(*read, catalogue.table), catalogue.table)
             scores[:, catalogue.is_unknown] = -torch.inf
         yield block, scores.cpu().numpy()
 

@@ -90,8 +90,10 @@ def test_events_are_sorted_by_user_then_time_and_equal_times_keep_the_sources_or
         pl.col("user_index", "item_index").cast(pl.UInt32),
         timestamp=(pl.lit(AS_OF) + pl.duration(hours="hour")).cast(TIME),
         weight=pl.lit(1.0, pl.Float32),
+        event_index=pl.lit(0, pl.UInt32),
     )
     assert_frame_equal(data.events, expected)
+    assert data.event_types == ("view",)
 
 
 def test_event_types_weigh_what_they_are_given() -> None:

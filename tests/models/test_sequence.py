@@ -13,22 +13,24 @@ ENCODERS = ("transformer", "gru", "lstm", "attention_pooling")
 SMALL = SequenceConfig(width=8, blocks=2, heads=2, length=6, dropout=0.2, id_dropout=0.5)
 
 
-def _model(config: SequenceConfig = SMALL, *, content_width: int = CONTENT) -> SequenceModel:
+def _model(
+    config: SequenceConfig = SMALL, *, content_width: int = CONTENT, event_types: tuple[str, ...] = ()
+) -> SequenceModel:
     torch.manual_seed(7)
     content = torch.randn(N_ITEMS, content_width)
     content[3] = 0
     content[11] = 0
     has_id = torch.ones(N_ITEMS, dtype=torch.bool)
     has_id[10:] = False
-    return SequenceModel(config, content=content, has_id=has_id).eval()
+    return SequenceModel(config, content=content, has_id=has_id, event_types=event_types).eval()
 
 
-def _windows(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _windows(rows: list[list[int]]) -> tuple[torch.Tensor, ...]:
     lengths = torch.tensor([len(row) for row in rows])
     items = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
     for place, row in enumerate(rows):
         items[place, : len(row)] = torch.tensor(row)
-    return items, lengths, torch.zeros_like(items)
+    return items, lengths, torch.zeros_like(items), torch.zeros_like(items)
 
 
 def test_a_state_a_user_and_a_score_an_item() -> None:
@@ -52,10 +54,10 @@ def test_padding_never_changes_a_state(encoder: str, short: list[int], other: li
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_position_sees_only_what_came_before(encoder: str) -> None:
     model = _model(SMALL.model_copy(update={"encoder": encoder}))
-    items, lengths, gaps = _windows([[1, 2, 3, 4]])
-    before = model.states(model.items(items), lengths, gaps)
+    items, *others = _windows([[1, 2, 3, 4]])
+    before = model.states(model.items(items), *others)
     items[0, 3] = 9
-    after = model.states(model.items(items), lengths, gaps)
+    after = model.states(model.items(items), *others)
     torch.testing.assert_close(before[0, :3], after[0, :3])
     assert not torch.allclose(before[0, 3], after[0, 3])
 
@@ -93,14 +95,27 @@ def test_cosine_scores_lie_within_one_over_temperature() -> None:
 
 
 def test_time_gaps_are_read_only_if_asked() -> None:
-    items, lengths, gaps = _windows([[1, 2, 3]])
+    items, lengths, gaps, events = _windows([[1, 2, 3]])
     late = gaps.clone()
     late[0, 2] = 20
     for reads, config in ((True, SMALL), (False, SMALL.model_copy(update={"time_gaps": False}))):
         model = _model(config)
         table = model.table()
-        changed = not torch.equal(model(items, lengths, gaps, table), model(items, lengths, late, table))
-        assert changed is reads
+        soon = model(items, lengths, gaps, events, table)
+        assert torch.equal(soon, model(items, lengths, late, events, table)) is not reads
+
+
+def test_event_types_are_read_where_there_are_any() -> None:
+    items, lengths, gaps, unknown = _windows([[1, 2, 3]])
+    bought = unknown.clone()
+    bought[0, 2] = 2
+    for types in ((), ("buy", "view")):
+        model = _model(event_types=types)
+        table = model.table()
+        same = torch.equal(model(items, lengths, gaps, unknown, table), model(items, lengths, gaps, bought, table))
+        assert same is not bool(types)
+    kept, blind = _model(event_types=("buy", "view")).state_dict(), _model().state_dict()
+    assert set(kept) - set(blind) == {"events.weight"}
 
 
 def test_another_catalogue_keeps_known_items_and_reads_new_ones_by_content() -> None:

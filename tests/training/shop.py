@@ -45,6 +45,7 @@ def tables(*, users: int = 60, per_kind: int = 5, events: int = 12, seed: int = 
             "user_id": np.repeat([f"u{user:03}" for user in range(users)], events),
             "item_id": items["item_id"].gather(taken.ravel()),
             "timestamp": [START + timedelta(hours=step) for _user in range(users) for step in range(events)],
+            "event": "view",
         },
         schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
     )

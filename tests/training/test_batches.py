@@ -22,6 +22,7 @@ def _histories(lengths: list[int]) -> Histories:
     return Histories(
         items=np.arange(100, 100 + n),
         gaps=np.arange(n) % 5,
+        events=np.arange(n) % 3,
         weights=np.arange(1, n + 1, dtype=np.float32),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
     )
@@ -31,10 +32,13 @@ def _training_set(*, has_clock: bool = True) -> TrainingSet:
     seconds = [0, 1, 1000, 50, 50]
     times = [datetime.fromtimestamp(second, UTC) for second in seconds]
     events = pl.DataFrame(
-        {"user_index": [0, 0, 0, 2, 2], "item_index": [3, 1, 2, 0, 0], "timestamp": times, "weight": [1, 2, 3, 4, 5]},
+        {
+            "user_index": [0, 0, 0, 2, 2], "item_index": [3, 1, 2, 0, 0], "timestamp": times,
+            "weight": [1, 2, 3, 4, 5], "event_index": [1, 0, 1, 2, 1],
+        },
         schema={
             "user_index": pl.UInt32, "item_index": pl.UInt32, "timestamp": pl.Datetime("us", "UTC"),
-            "weight": pl.Float32,
+            "weight": pl.Float32, "event_index": pl.UInt32,
         },
     )  # fmt: skip
     return TrainingSet(
@@ -43,6 +47,7 @@ def _training_set(*, has_clock: bool = True) -> TrainingSet:
         events=events,
         is_candidate=np.ones(4, dtype=bool),
         as_of=datetime(2024, 1, 1, tzinfo=UTC),
+        event_types=("buy", "like", "view"),
         has_clock=has_clock,
     )
 
@@ -66,6 +71,16 @@ def test_fresh_histories_equal_stored_ones() -> None:
     )
     assert fresh.items.tolist() == stored.items.tolist()
     assert fresh.gaps.tolist() == stored.gaps.tolist()
+
+
+def test_event_types_are_numbered_as_asked_for_in_stored_and_fresh_histories() -> None:
+    asked = ("like", "share", "buy")
+    assert histories_of(_training_set(), time_buckets=8, event_types=asked).events.tolist() == [1, 3, 1, 0, 1]
+    said = [["like", "buy", "like"], ["view", "like"]]
+    items = [np.array([3, 1, 2]), np.array([0, 0])]
+    fresh = histories_from(items, None, time_buckets=8, events=said, event_types=asked)
+    assert fresh.events.tolist() == [1, 3, 1, 0, 1]
+    assert histories_from(items, None, time_buckets=8, event_types=asked).events.tolist() == [0] * 5
 
 
 def test_gaps_that_run_backwards_count_as_none() -> None:

@@ -37,6 +37,17 @@ def _with_true_digests(folder: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+def test_a_network_that_reads_event_types_comes_back_with_them(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = SequenceConfig(width=4, blocks=1, heads=1, length=3)
+    blank = torch.zeros(3, 2), torch.tensor([True, True, False])
+    model = SequenceModel(config, content=blank[0], has_id=blank[1], event_types=("buy", "view")).eval()
+    save_sequence_bundle(model, tmp_path / "bundle", item_ids=IDS)
+    loaded = load_sequence_bundle(tmp_path / "bundle").model
+    assert loaded.event_types == ("buy", "view")
+    assert torch.equal(loaded.events.weight, model.events.weight)
+
+
 def test_a_bundle_comes_back_as_it_was(bundle: Path) -> None:
     loaded = load_sequence_bundle(bundle)
     expected = _model()
@@ -179,10 +190,10 @@ def test_the_signature_is_one_that_mlflow_reads(bundle: Path) -> None:
     from mlflow.models import ModelSignature
 
     signature = ModelSignature.from_dict(json.loads((bundle / "signature.json").read_text()))
-    assert signature.inputs.input_names() == ["items", "lengths", "gaps"]
+    assert signature.inputs.input_names() == ["items", "lengths", "gaps", "events"]
     assert signature.outputs.to_dict()[0]["tensor-spec"] == {"dtype": "float32", "shape": (-1, 4)}
     example = json.loads((bundle / "input_example.json").read_text())["inputs"]
-    inputs = [torch.tensor(example[name]) for name in ("items", "lengths", "gaps")]
+    inputs = [torch.tensor(example[name]) for name in ("items", "lengths", "gaps", "events")]
     model = load_sequence_bundle(bundle).model
     with torch.inference_mode():
         assert model(*inputs, model.table()).shape == (1, 4)

@@ -12,6 +12,7 @@ import torch
 from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.models.sequence_config import SequenceConfig
+from genre_pipeline.recommenders.sequential import SequentialConfig, SequentialRecommender
 from genre_pipeline.training.sequence_training import (
     SequenceTrainingConfig,
     TrainedSequence,
@@ -89,6 +90,56 @@ def test_curves_have_a_row_an_epoch_and_the_best_one_was_kept(validated: Trained
     assert curves["epoch"].to_list() == list(range(1, curves.height + 1))
     assert validated.best_epoch == curves["validation_ndcg"].arg_max() + 1  # type: ignore[operator]
     assert curves["train_loss"][-1] < curves["train_loss"][0] / 2
+
+
+def kinds_of_events(n_users: int = 90, steps: int = 7) -> tuple[TrainingSet, pl.DataFrame]:
+    """What comes next is told by the kind of the last event alone: after a view the item ahead, after a purchase the
+    one behind."""
+    random = np.random.default_rng(3)
+    events = random.choice(["purchase", "view"], (n_users, steps))
+    strides = np.where(events == "view", 1, -1)
+    places = (
+        np.concatenate([np.zeros((n_users, 1), int), strides.cumsum(axis=1) * 3], axis=1) + np.arange(n_users)[:, None]
+    )
+    items = [[f"i{place % N_ITEMS:02d}" for place in row] for row in places]
+    interactions = pl.DataFrame({
+        "user_id": np.repeat([f"u{user:03d}" for user in range(n_users)], steps),
+        "item_id": [one for row in items for one in row[:steps]],
+        "timestamp": [AS_OF - timedelta(days=10) + timedelta(hours=step) for step in range(steps)] * n_users,
+        "event": events.ravel(),
+    }).with_columns(pl.col("timestamp").cast(pl.Datetime("us", "UTC")))  # fmt: skip
+    known = pl.DataFrame({"item_id": [f"i{number:02d}" for number in range(N_ITEMS)]}).with_columns(
+        available=pl.lit(True), published_at=pl.lit(None, pl.Datetime("us", "UTC")),
+        categories=pl.lit([], pl.List(pl.String)),
+    )  # fmt: skip
+    truth = pl.DataFrame(
+        {"user_id": [f"u{user:03d}" for user in range(n_users)], "item_id": [row[-1] for row in items]}
+    )
+    return build_training_set(interactions, known, as_of=AS_OF), truth
+
+
+def _right_at_first(trained: TrainedSequence, data: TrainingSet, truth: pl.DataFrame) -> float:
+    """Share of users whose next item has the highest score, things they had included."""
+    scores = SequentialRecommender(SequentialConfig()).attach(trained.model, data).score(np.arange(data.n_users))
+    return float(np.mean(data.item_ids.gather(scores.argmax(axis=1)).to_numpy() == truth["item_id"].to_numpy()))
+
+
+def test_what_lies_in_the_kind_of_event_is_learned_only_if_it_is_read() -> None:
+    data, truth = kinds_of_events()
+    right = {
+        reads: _right_at_first(
+            train_sequence(data, CONFIG.model_copy(update={"network": network, "epochs": 25}), seed=1), data, truth
+        )
+        for reads in (True, False)
+        for network in [NETWORK.model_copy(update={"event_types": reads})]
+    }
+    assert right[True] > 0.9
+    assert right[False] < 0.7
+
+
+def test_one_kind_of_event_adds_nothing_to_the_network(validated: TrainedSequence) -> None:
+    assert validated.model.event_types == ()
+    assert "events.weight" not in validated.model.state_dict()
 
 
 @pytest.mark.parametrize("softmax", [{}, {"full_softmax_below": 0, "negatives": 8, "negative_sampling": "popularity"}])
