@@ -100,7 +100,7 @@ def histories_from(
 def _event_numbers(positions: np.ndarray, named: Sequence[str], event_types: Sequence[str]) -> np.ndarray:
     """int64 [events]: events at `positions` among `named`, as numbers among `event_types`."""
     number = {name: place for place, name in enumerate(event_types, start=1)}
-    return np.array([number.get(name, 0) for name in named], dtype=np.int64)[positions]
+    return np.take(np.array([number.get(name, 0) for name in named], dtype=np.int64), positions)
 
 
 def gap_buckets(seconds: np.ndarray, first: np.ndarray, buckets: int) -> np.ndarray:
