@@ -109,7 +109,7 @@ def evaluate(
     how = settings.evaluation.model_copy(update={"k": k, "ablate": tuple(ablate or settings.evaluation.ablate)})
     judged = settings.model_copy(update={"evaluation": how})
     with console.progress("texts") as progress:
-        prepared = prepare(source_of(data), to_prepare(judged), progress)
+        prepared = prepare(source_of(data), to_prepare(judged), progress, say=console.say)
     found = evaluate_with_ablations(prepared, judged, protocol=protocol, step_days=step_days, say=console.say)
     written = write_evaluation(found, out)
     if json_:
@@ -142,7 +142,7 @@ def batch(
     check_list_file(out)
     asked = None if users is None else read_users(users)
     with console.progress("texts") as progress:
-        prepared = prepare(source_of(data), settings, progress)
+        prepared = prepare(source_of(data), settings, progress, say=console.say)
     with console.progress("users") as progress:
         lists = batch_recommendations(
             prepared, settings, k=k, say=console.say, users=asked, recommender=recommender,
@@ -264,6 +264,16 @@ def models(config: ConfigOption = None, json_: JsonOption = False) -> None:
         _print_json({"models": found})
     else:
         console.show_models(found)
+
+
+@app.command(epilog="Example: `genre compress --json`")
+def compress(config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Make the item tower smaller in several ways, measure each beside the original, and register them in MLflow."""
+    from genre_pipeline.offline.compression import compress_item_tower
+
+    project = _project(config)
+    found = compress_item_tower(project.models, project.partitions, project.config, say=console.say)
+    _print_json({"variants": found.to_dicts()}) if json_ else console.show_variants(found)
 
 
 @app.command(epilog="Example: `genre rollback sequence_model`")

@@ -158,6 +158,8 @@ class GenreConfig(BaseSettings):
                 f"generation.enabled needs recommenders.content.vectors of text_llm or text_causal, not {vectors!r}: "
                 "what a model writes is compared in the space of a text"
             )
+        if self.generation.enabled and vectors not in self.features.for_recommenders:
+            raise ValueError(f"generation.enabled needs {vectors}, which features.for_recommenders leaves out")
         return self
 
     @classmethod

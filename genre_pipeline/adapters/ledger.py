@@ -6,6 +6,7 @@ What belongs here: writing, finding and erasing its rows. What does not: what a 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from typing import Any
 from uuid import uuid4
 
 import polars as pl
@@ -14,9 +15,10 @@ import sqlalchemy as sa
 from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import llm_calls
 from genre_pipeline.contracts.language_model import Spending
-from genre_pipeline.generation.ledger import Call
+from genre_pipeline.generation.ledger import Call, Taken
 
 _KEYS_AT_ONCE = 500
+_TOKENS = llm_calls.c.input_tokens + llm_calls.c.output_tokens + llm_calls.c.assumed_tokens
 
 
 def _utc_now() -> datetime:
@@ -57,11 +59,21 @@ class CallLedger:
     def spending(self, day: date) -> Spending:
         """What a night's calls have come to so far."""
         columns = llm_calls.c
-        tokens = columns.input_tokens + columns.output_tokens + columns.assumed_tokens
-        sums = [sa.func.coalesce(sa.func.sum(one), 0) for one in (columns.attempts, tokens, columns.cost)]
         with self._database.read() as connection:
-            calls, used, cost = connection.execute(sa.select(*sums).where(columns.day == day)).one()
+            query = _sums(columns.attempts, _TOKENS, columns.cost).where(columns.day == day)
+            calls, used, cost = connection.execute(query).one()
         return Spending(int(calls), int(used), float(cost))
+
+    def taken(self, request_keys: Sequence[str]) -> Taken:
+        """What all calls under these keys took, on whatever night."""
+        columns, total = llm_calls.c, Taken()
+        with self._database.read() as connection:
+            for start in range(0, len(request_keys), _KEYS_AT_ONCE):
+                wanted = columns.request_key.in_(request_keys[start : start + _KEYS_AT_ONCE])
+                query = _sums(_TOKENS, columns.cost, columns.latency_s).where(wanted)
+                tokens, cost, seconds = connection.execute(query).one()
+                total += Taken(int(tokens), float(cost), float(seconds))
+        return total
 
     def calls_of(self, day: date) -> pl.DataFrame:
         """A night's rows, in the order of writing."""
@@ -73,6 +85,10 @@ class CallLedger:
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
+
+
+def _sums(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    return sa.select(*(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
 
 
 def erase_user(connection: sa.Connection, user_id: str) -> int:

@@ -25,6 +25,7 @@ def ablation_rows(result: EvaluationResult) -> list[dict[str, str]]:
 
     Differences are those of the variant to the reference on the same users, with their interval.
     The columns on cold items are there where some user took one; "× chance" is the recall by that of random lists.
+    What a language model's texts took is told where a variant has such.
     """
     others = [name for name in result.recommenders() if name != result.champion]
     return [_row(name, result) for name in (result.champion, *others)]
@@ -63,7 +64,16 @@ def _row(name: str, result: EvaluationResult) -> dict[str, str]:
         versus: _difference(result.comparisons, name),
         metric_label(RECALL, k): _with_reach(own, RECALL),
     }
-    return cells | _cold_cells(name, result, versus)
+    return cells | _cold_cells(name, result, versus) | _written_cells(name, result)
+
+
+def _written_cells(name: str, result: EvaluationResult) -> dict[str, str]:
+    written = result.run.written
+    if written.is_empty():
+        return {}
+    rows = written.filter(pl.col(RECOMMENDER) == name).to_dicts()
+    row = rows[0] if rows else {"tokens": 0, "cost": 0.0, "seconds": 0.0}
+    return {"tokens": f"{row['tokens']:,}", "cost": f"{row['cost']:.4g}", "seconds": f"{row['seconds']:,.1f}"}
 
 
 def _cold_cells(name: str, result: EvaluationResult, versus: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ COST_SCHEMA = {
     "score_seconds": pl.Float64,
     "peak_memory_mb": pl.Float64,
 }
+WRITTEN_SCHEMA = {RECOMMENDER: pl.String, "tokens": pl.Int64, "cost": pl.Float64, "seconds": pl.Float64}
 QUALITY_SCHEMA = {
     "table": pl.String,
     "read": pl.Int64,
@@ -66,6 +67,8 @@ class RunFacts:
     """segment, recommender, weight: the hybrid's weights by history length."""
     cost: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COST_SCHEMA))
     """recommender, fit_seconds, score_seconds, peak_memory_mb; null where not measured."""
+    written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WRITTEN_SCHEMA))
+    """recommender, tokens, cost (money), seconds: what a language model's texts took, paid for in this run or before."""
     quality: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUALITY_SCHEMA))
     """table, read, kept, rejected, duplicates: rows."""
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_SCHEMA))
@@ -125,7 +128,7 @@ class EvaluationResult:
         versus, difference, low, high, p, p_holm}], segments [{kind, segment, k, users, recommenders {name: {metric:
         {value, low, high}}}}], against_best and cold_comparisons (rows of `SegmentTables`), settings {name: {...}},
         blend_weights {segment: {recommender: weight}}, cost {name: {fit_seconds, score_seconds, peak_memory_mb}},
-        quality {tables [...], rejected [...]}.
+        written {name: {tokens, cost, seconds}}, quality {tables [...], rejected [...]}.
         """
         p = self.protocol
         return {
@@ -156,11 +159,12 @@ def _run_json(run: RunFacts) -> dict[str, Any]:
     weights: dict[str, dict[str, float]] = {}
     for row in run.blend_weights.to_dicts():
         weights.setdefault(row["segment"], {})[row[RECOMMENDER]] = row["weight"]
-    cost = {row.pop(RECOMMENDER): row for row in _finite(run.cost).to_dicts()}
+    cost, written = ({row.pop(RECOMMENDER): row for row in _finite(one).to_dicts()} for one in (run.cost, run.written))
     return {
         "settings": {name: dict(chosen) for name, chosen in run.settings.items()},
         "blend_weights": weights,
         "cost": cost,
+        "written": written,
         "quality": {"tables": run.quality.to_dicts(), "rejected": run.rejected.to_dicts()},
     }
 

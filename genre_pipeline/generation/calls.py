@@ -62,6 +62,8 @@ class Answers:
 
     answers: list[Answer]
     counts: CallCounts
+    keys: tuple[str, ...] = ()
+    """What the ledger knows the questions by, repairs among them, once each."""
 
 
 def ask(
@@ -93,7 +95,7 @@ def ask(
         final = got[key] if repair is None else second[repair.asked.key(model.identity)]
         answers.append(_answer(request, got[key], None if repair is None else final))
         counts.add(answers[-1], got[key].is_cached, final.found)
-    return Answers(answers, counts)
+    return Answers(answers, counts, tuple(dict.fromkeys([*keys, *by_own_key])))
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,21 @@ class Call:
     """The night that asked."""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What replies took, whoever asked for them, and whenever."""
+
+    tokens: int = 0
+    """Read and written, with those that were only assumed."""
+    cost: float = 0.0
+    """Money, in the currency of the configured prices."""
+    seconds: float = 0.0
+    """The calls' own time, one after the other: calls that went out together took less."""
+
+    def __add__(self, other: "Taken") -> "Taken":
+        return Taken(self.tokens + other.tokens, self.cost + other.cost, self.seconds + other.seconds)
+
+
 def kept(reply: str) -> str:
     """A reply as the ledger keeps it, and as it is therefore used: what comes back later must be the same.
 

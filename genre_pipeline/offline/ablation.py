@@ -13,14 +13,15 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.names import AblationName
-from genre_pipeline.evaluation.result import EvaluationResult, RunFacts
+from genre_pipeline.evaluation.result import WRITTEN_SCHEMA, EvaluationResult, RunFacts
+from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.offline.ablation_generation import GENERATION
 from genre_pipeline.offline.ablation_modalities import MODALITIES
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.offline.evaluate import Evaluation, evaluate_dataset, judged, mean_cost
 from genre_pipeline.offline.judging import ColdLists, ProtocolName, Step, walk
 from genre_pipeline.offline.variant import Ablation, Variant
-from genre_pipeline.recommenders.suite import Say
+from genre_pipeline.recommenders.suite import Say, Tuned
 
 ABLATIONS: Mapping[AblationName, Ablation] = {
     AblationName.MODALITIES: MODALITIES,
@@ -77,26 +78,36 @@ def judge_variants(
     say: Say,
 ) -> EvaluationResult:
     """`ablate`, of variants that the caller makes; the first is the `reference`."""
-    judgements = []
+    judgements: list[_Judgement] = []
     for variant in variants:
         say(f"{name}: {variant.name}")
-        walked = walk(variant.prepared, variant.config, protocol=protocol, step_days=step_days, say=_quiet)
-        judgements.append(_Judgement(variant, [_renamed(step, variant) for step in walked.steps]))
+        tuned = judgements[0].tuned if variant.is_tuned_as_reference else None
+        walked = walk(variant.prepared, variant.config, protocol=protocol, step_days=step_days, say=_quiet, tuned=tuned)
+        taken = None if variant.taken is None else variant.taken()
+        steps = [_renamed(step, variant) for step in walked.steps]
+        judgements.append(_Judgement(variant, steps, walked.tuned, taken))
     if len(judgements) < 2:
         raise ConfigError(
             f"The ablation {name!r} finds nothing to compare in {prepared.data.name!r}",
             remedy="Leave it out, or give data and techniques with more than one part.",
             culprits=[one.variant.name for one in judgements],
         )
-    steps = [_together(of_step) for of_step in zip(*(one.steps for one in judgements), strict=True)]
-    facts = RunFacts(cost=mean_cost(steps))
-    return judged(prepared.data, steps, config, protocol=protocol, facts=facts, champion=reference)
+    together = [_together(of_step) for of_step in zip(*(one.steps for one in judgements), strict=True)]
+    facts = RunFacts(cost=mean_cost(together), written=_written(judgements))
+    return judged(prepared.data, together, config, protocol=protocol, facts=facts, champion=reference)
 
 
 @dataclass(frozen=True)
 class _Judgement:
     variant: Variant
     steps: list[Step]
+    tuned: Tuned
+    taken: Taken | None
+
+
+def _written(judgements: list[_Judgement]) -> pl.DataFrame:
+    rows = [{RECOMMENDER: one.variant.name, **vars(one.taken)} for one in judgements if one.taken is not None]
+    return pl.DataFrame(rows, schema=WRITTEN_SCHEMA)
 
 
 def _renamed(step: Step, variant: Variant) -> Step:

@@ -6,9 +6,10 @@ look at generation: what is compared are the same weights, with and without.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.offline.asking import asking
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.offline.generation import Ask, enricher
@@ -48,12 +49,25 @@ def variants_asked(prepared: Prepared, config: GenreConfig, ask: Ask) -> Iterato
         generation = narrow.generation.model_copy(update={"enabled": enabled, "chained": True})
         switched = narrow.model_copy(update={"generation": generation})
         enrich = enricher(prepared.data, switched, ask=ask)
-        yield Variant(name, replace(prepared, enrich=enrich), switched, "hybrid")
+        yield Variant(name, replace(prepared, enrich=enrich), switched, "hybrid", is_tuned_as_reference=True)
 
 
 def generation_variants(prepared: Prepared, config: GenreConfig) -> Iterator[Variant]:
-    """`variants_asked`, by the configured model."""
-    return variants_asked(prepared, config, asking(config))
+    """`variants_asked`, by the configured model; each but off tells what its texts took."""
+    tally = _Tally()
+    for variant in variants_asked(prepared, config, asking(config, told=tally.add)):
+        tally.total = Taken()
+        yield variant if variant.name == OFF else replace(variant, taken=lambda: tally.total)
+
+
+@dataclass
+class _Tally:
+    """Of one variant: the next is made when the one before has been judged."""
+
+    total: Taken = field(default_factory=Taken)
+
+    def add(self, taken: Taken) -> None:
+        self.total += taken
 
 
 GENERATION = Ablation(reference=OFF, variants=generation_variants, needs=with_content)

@@ -6,6 +6,7 @@ without any content: popularity.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.features.extraction import FUSED
@@ -40,7 +41,12 @@ def modality_variants(prepared: Prepared, config: GenreConfig) -> Iterator[Varia
     if len(there) > 2:
         for name in there:
             yield _variant(f"without {name}", [other for other in there if other != name], prepared, config)
-    yield Variant("none", prepared, _only(config, config.features.for_recommenders, _POPULARITY), _POPULARITY)
+    yield Variant(
+        "none",
+        replace(prepared, enrich=None),
+        _only(config, config.features.for_recommenders, _POPULARITY),
+        _POPULARITY,
+    )
 
 
 def _variant(name: str, modalities: list[str], prepared: Prepared, config: GenreConfig) -> Variant:

@@ -13,6 +13,7 @@ from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.contracts.language_model import LanguageModel
 from genre_pipeline.generation.budget import Budget
 from genre_pipeline.generation.calls import Answers, CallCounts, Report, ask
+from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.generation import Ask
@@ -54,16 +55,22 @@ def answered(
         report=_progress(scheme.name, say, clock),
     )
     rest = _unasked(scheme, requests[limit:], "budget: beyond budget.subjects")
-    return Answers([*made.answers, *rest.answers], _sum(made.counts, rest.counts))
+    return replace(made, answers=[*made.answers, *rest.answers], counts=_sum(made.counts, rest.counts))
 
 
-def asking(config: GenreConfig) -> Ask:
-    """Answers for commands that run without Dagster. The day that pays is the last one with data."""
+def asking(config: GenreConfig, *, say: Say = lambda line: None, told: Callable[[Taken], None] | None = None) -> Ask:
+    """Answers for commands that run without Dagster. The day that pays is the last one with data.
+
+    `told` hears what the answers of each scheme took, also where they were paid for before.
+    """
     project = Project(config)
     day = config.days.end or config.days.start
 
     def ask_scheme(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
-        return answered(project, scheme, requests, day).answers
+        made = answered(project, scheme, requests, day, say=say)
+        if told is not None:
+            told(project.ledger.taken(made.keys) if made.keys else Taken())
+        return made.answers
 
     return ask_scheme
 

@@ -1,6 +1,6 @@
 """A source of any kind to clean tables and the vectors that recommenders learn from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,13 @@ from genre_pipeline.contracts.training_set import TrainingSet, build_training_se
 from genre_pipeline.features.extraction import FUSED, TOWER, FeaturesConfig, Progress, extract_for_recommenders
 from genre_pipeline.features.tabular import TABULAR
 from genre_pipeline.features.vector_cache import VectorCache
+from genre_pipeline.offline.asking import asking
+from genre_pipeline.offline.generation import Enrich, enricher
 from genre_pipeline.offline.item_tower import tower_on
 from genre_pipeline.offline.item_vectors import fused_on, media_vectors
 from genre_pipeline.offline.tabular import tabular_vectors
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
-from genre_pipeline.recommenders.suite import USE_VECTORS
+from genre_pipeline.recommenders.suite import USE_VECTORS, Say
 from genre_pipeline.sources.dataset import SourceConfig, read_dataset
 from genre_pipeline.sources.movielens import is_movielens
 from genre_pipeline.training.splits import Split
@@ -31,7 +33,7 @@ class Prepared:
     vectors: dict[str, pl.DataFrame]
     """Technique to its `ItemVectors`: of text, `image` and `audio`, which know nothing of what users did later. What is
     learned of them, `fused`, is made for each past (`training_set`)."""
-    enrich: Callable[[TrainingSet, Split], TrainingSet] | None = None
+    enrich: Enrich | None = None
     """What generation adds to a past (`generation.enricher`); None without generation."""
 
 
@@ -40,14 +42,18 @@ def source_of(folder: Path) -> SourceConfig:
     return SourceConfig(kind="movielens" if is_movielens(folder) else "folder", path=str(folder))
 
 
-def prepare(source: SourceConfig, config: GenreConfig, progress: Progress | None = None) -> Prepared:
-    """Read, clean, and encode if an enabled recommender looks at vectors.
+def prepare(
+    source: SourceConfig, config: GenreConfig, progress: Progress | None = None, *, say: Say = lambda line: None
+) -> Prepared:
+    """Read, clean, and encode if an enabled recommender looks at vectors. Enabled schemes of generation are asked by
+    the configured model, of each past that lists are made of.
 
     Raises `SourceError` and `ContractError` as the rooms it calls.
     """
     raw = read_dataset(source)
     data = clean_dataset(raw.interactions, raw.items, raw.users, config.preprocessing, name=raw.name)
-    if not USE_VECTORS.intersection(config.recommenders.enabled):
+    generates = bool(config.generation.enabled)
+    if not generates and not USE_VECTORS.intersection(config.recommenders.enabled):
         return Prepared(data, {})
     cache = VectorCache(config.home / "cache" / "vectors")
     vectors = extract_for_recommenders(data.items, config.features, cache, progress)
@@ -56,7 +62,7 @@ def prepare(source: SourceConfig, config: GenreConfig, progress: Progress | None
         vectors[modality], *_ = media_vectors(
             data.items, modality, root=raw.root, config=config, cache=cache, report=report
         )
-    return Prepared(data, vectors)
+    return Prepared(data, vectors, enricher(data, config, ask=asking(config, say=say)) if generates else None)
 
 
 def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_known_items: bool) -> TrainingSet:

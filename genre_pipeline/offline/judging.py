@@ -61,11 +61,19 @@ class Walk:
     tuned: Tuned
 
 
-def walk(prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, step_days: int, say: Say) -> Walk:
+def walk(
+    prepared: Prepared,
+    config: GenreConfig,
+    *,
+    protocol: ProtocolName,
+    step_days: int,
+    say: Say,
+    tuned: Tuned | None = None,
+) -> Walk:
     """Every enabled recommender and the hybrid, on one protocol.
 
     Settings and weights are chosen inside the training part, split the same way again (rolling: once, inside the first
-    step's past, then refitted every step). Raises `ConfigError` for a protocol that needs a clock the data has not.
+    step's past, then refitted every step), unless `tuned` has them from the same past. Raises `ConfigError` for a protocol that needs a clock the data has not.
     """
     if protocol != "leave-one-out" and not prepared.data.has_clock:
         raise ConfigError(
@@ -73,7 +81,7 @@ def walk(prepared: Prepared, config: GenreConfig, *, protocol: ProtocolName, ste
             remedy="Use `--protocol leave-one-out`.",
         )
     splits = list(_splits(prepared.data.interactions, protocol, step_days))
-    tuned = _tune(prepared, splits[0], config, protocol, say)
+    tuned = tuned or _tune(prepared, splits[0], config, protocol, say)
     steps = [_judge(prepared, split, tuned, config, say) for split in splits]
     return Walk([_as_user_steps(step) for step in steps] if protocol == ROLLING else steps, tuned)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.offline.dataset import Prepared
 
 
@@ -18,6 +19,10 @@ class Variant:
     """Enables `recommender`, and the popularity that every suite needs; nothing else has to be fitted."""
     recommender: str = "content"
     """Whose lists stand for the variant."""
+    is_tuned_as_reference: bool = False
+    """What sets it apart from the reference is not looked at by tuning, which is then done once for both."""
+    taken: Callable[[], Taken] | None = None
+    """What the texts written for it took, once its lists are made; None where nothing is written."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The table of an ablation: the reference first, differences from the variant's side, cold items by chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,7 +10,7 @@ from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metri
 from genre_pipeline.evaluation.evaluate import EvaluationConfig, EvaluationInputs, evaluate
 from genre_pipeline.evaluation.intervals import IntervalConfig
 from genre_pipeline.evaluation.metrics import chance_metrics
-from genre_pipeline.evaluation.result import EvaluationResult
+from genre_pipeline.evaluation.result import EvaluationResult, RunFacts
 
 USERS = [f"u{number:02d}" for number in range(20)]
 QUICK = EvaluationConfig(k=2, comparison_resamples=200, intervals=IntervalConfig(resamples=200))
@@ -50,6 +52,16 @@ def test_the_reference_is_first_and_others_are_told_by_their_difference_to_it() 
     assert rows[0]["vs all"] == ""
     assert rows[1]["vs all"].startswith("+0.000 [")
     assert rows[2]["vs all"] == "−0.613 [−0.613, −0.613]"
+
+
+def test_what_texts_took_is_told_beside_the_variants_that_have_them() -> None:
+    assert "tokens" not in ablation_rows(_result(with_cold=False))[0]
+    written = pl.DataFrame({"recommender": ["without text"], "tokens": [12345], "cost": [0.25], "seconds": [3.21]})
+    rows = ablation_rows(replace(_result(with_cold=False), run=RunFacts(written=written)))
+    told = {row["variant"]: (row["tokens"], row["cost"], row["seconds"]) for row in rows}
+    assert told == {
+        "all": ("0", "0", "0.0"), "text + more": ("0", "0", "0.0"), "without text": ("12,345", "0.25", "3.2")
+    }  # fmt: skip
 
 
 def test_cold_items_are_told_beside_chance() -> None:

@@ -40,6 +40,8 @@ def test_every_variant_is_a_row_beside_off(prepared: Prepared, config: GenreConf
     assert set(result.recommenders()) == {OFF, *ENABLED}
     versus = result.comparisons.filter(metric="ndcg")["versus"]
     assert set(versus) == set(ENABLED)
+    assert set(result.run.written["recommender"]) == set(ENABLED)
+    assert result.run.written["tokens"].sum() == 0
 
 
 def test_requests_tell_the_past_alone_and_each_variant_asks_for_its_own(
