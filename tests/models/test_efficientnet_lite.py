@@ -10,6 +10,7 @@ from genre_pipeline.models.efficientnet_lite import (
     PACKAGE,
     EfficientNetLite,
     SamePadding,
+    folded,
     load_efficientnet,
     locate_efficientnet,
 )
@@ -41,6 +42,23 @@ def test_shapes_and_parameters_are_the_published_ones() -> None:
     with torch.inference_mode():
         assert network.features(torch.zeros(1, 3, 224, 224)).shape == (1, 1280)
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_folded_normalisations_are_the_same_function() -> None:
+    torch.manual_seed(0)
+    network = EfficientNetLite().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.running_var, module.weight.data, module.bias.data):
+                assert tensor is not None
+                tensor.uniform_(0.5, 1.5)
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = network.features(pixels)
+        after = folded(network).features(pixels)
+    assert before.std() > 0.01
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
 @needs_package
