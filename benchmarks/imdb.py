@@ -37,20 +37,21 @@ ARTICLE_TEST_LOSS, ARTICLE_EPOCHS = 0.290, 10
 SEED = 0
 
 LORA = {"targets": "all-linear", "rank": 16, "alpha": 32.0}
+# Twice the dropout (0.5, 0.3 of the words) is too much: 0.327 on validation after the first epoch.
 LSTM = {
     "embedding_width": 100,
     "hidden_width": 64,
-    "dropout": 0.5,
-    "word_dropout": 0.3,
+    "dropout": 0.3,
+    "word_dropout": 0.1,
     "vocabulary_size": 25_000,
     "least_count": 3,
 }
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "lstm": {
         "tower": {"kind": "lstm", "fine_tune": "full", "max_tokens": 256, "tail_tokens": 64, "lstm": LSTM},
-        "epochs": 3,
+        "epochs": 2,
         "learning_rate": 2e-3,
-        "head_dropout": 0.5,
+        "head_dropout": 0.3,
     },
     "bert": {
         "tower": {"kind": "bert", "fine_tune": "lora", "max_tokens": 384, "tail_tokens": 128},
