@@ -31,6 +31,7 @@ import numpy as np
 import polars as pl
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.columns import USER_ID
 from genre_pipeline.contracts.language_model import CallFailed, FailureKind, LanguageModel, Prompt, Reply, Spending
 from genre_pipeline.evaluation.ablation import ablation_markdown
 from genre_pipeline.evaluation.metrics import NDCG
@@ -42,7 +43,7 @@ from genre_pipeline.generation.requests import Answer, Request, canonical_json
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.ablation import judge_variants
 from genre_pipeline.offline.ablation_generation import OFF, variants_asked, with_content
-from genre_pipeline.offline.dataset import prepare, source_of, training_set
+from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set
 from genre_pipeline.offline.generation import Ask, Past, generate
 from genre_pipeline.offline.judging import ProtocolName
 from genre_pipeline.training.splits import split_by_time, split_leave_one_out
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(DOMAINS), help="one of the two")
     parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors are kept")
     parser.add_argument("--requests", type=Path, help="write what has no reply yet, and judge nothing")
+    parser.add_argument("--users", type=int, help="of each data set, so many users, drawn with the seed of the project")
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
     options = parser.parse_args()
     runs = [(name, protocol) for name, protocol in RUNS if options.only in (None, name)]
@@ -137,18 +139,21 @@ def main() -> None:
     print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
     for name, protocol in runs:
         folder = standard_folder(options.data / name, options.home)
-        print(section(folder, name, protocol, options.home, model), flush=True)
+        print(section(folder, name, protocol, options.home, model, options.users), flush=True)
 
 
-def section(folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed) -> str:
+def section(
+    folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed, users: int | None = None
+) -> str:
     """The ablation of one data set as Markdown."""
     start = time.perf_counter()
     config = configuration(name, home)
-    prepared = prepare(source_of(folder), config)
+    prepared = sampled(prepare(source_of(folder), config), users, config.seed)
     spent: dict[str, Spent] = {}
     asked = variants_asked(prepared, config, asking(model, spent))
     result = judge_variants("generation", asked, OFF, prepared, config, protocol=protocol, step_days=7, say=note)
-    facts = f"{result.protocol.users:,} users, {result.protocol.items:,} items, protocol {protocol}"
+    drawn = "" if users is None else f"a sample of {users:,} users; "
+    facts = f"{drawn}{result.protocol.users:,} users judged, {result.protocol.items:,} items, protocol {protocol}"
     minutes = (time.perf_counter() - start) / 60
     return "\n".join(
         [
@@ -160,6 +165,17 @@ def section(folder: Path, name: str, protocol: ProtocolName, home: Path, model: 
             costs(spent),
         ]
     )
+
+
+def sampled(prepared: Prepared, users: int | None, seed: int) -> Prepared:
+    """The interactions of so many users alone; items stay, so that requests are the same."""
+    interactions = prepared.data.interactions
+    known = interactions[USER_ID].unique().sort()
+    if users is None or users >= len(known):
+        return prepared
+    drawn = known.sample(users, seed=seed)
+    kept = interactions.filter(pl.col(USER_ID).is_in(drawn.implode()))
+    return replace(prepared, data=replace(prepared.data, interactions=kept))
 
 
 def collect(folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed) -> None:
@@ -209,7 +225,7 @@ def segments(result: EvaluationResult) -> str:
     for rows in wanted.partition_by("kind", "segment", maintain_order=True):
         values = dict(zip(rows["recommender"], rows["value"], strict=True))
         shown = [f"{values[name]:.4f}" if values.get(name) is not None else "–" for name in names]
-        lines.append([f"{rows['kind'][0]} {rows['segment'][0]}", f"{rows['users'].max():,}", *shown])
+        lines.append([f"{rows['kind'][0]} {rows['segment'][0]}", f"{max(rows['users'].to_list()):,}", *shown])
     return markdown(lines)
 
 

@@ -68,7 +68,7 @@ class RunFacts:
     cost: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COST_SCHEMA))
     """recommender, fit_seconds, score_seconds, peak_memory_mb; null where not measured."""
     written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WRITTEN_SCHEMA))
-    """recommender, tokens, cost (money), seconds: what a language model's texts took, paid for in this run or before."""
+    """recommender, tokens, cost (money), seconds: what a language model's texts took, paid for now or before."""
     quality: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUALITY_SCHEMA))
     """table, read, kept, rejected, duplicates: rows."""
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_SCHEMA))

@@ -73,7 +73,8 @@ def walk(
     """Every enabled recommender and the hybrid, on one protocol.
 
     Settings and weights are chosen inside the training part, split the same way again (rolling: once, inside the first
-    step's past, then refitted every step), unless `tuned` has them from the same past. Raises `ConfigError` for a protocol that needs a clock the data has not.
+    step's past, then refitted every step), unless `tuned` has them from the same past. Raises `ConfigError` for a
+    protocol that needs a clock the data has not.
     """
     if protocol != "leave-one-out" and not prepared.data.has_clock:
         raise ConfigError(

@@ -67,7 +67,8 @@ def test_json_layout(result):
     assert list(found) == [
         *("layout", "protocol", "data", "cut", "k", "seed", "users", "items", "train_interactions"),
         *("test_interactions", "resamples", "confidence", "notes", "champion", "recommenders", "comparisons"),
-        *("segments", "against_best", "cold_comparisons", "settings", "blend_weights", "cost", "quality"),
+        *("segments", "against_best", "cold_comparisons", "settings", "blend_weights", "cost", "written"),
+        "quality",
     ]
     assert found["recommenders"]["hybrid"]["hit"]["value"] == pytest.approx(20 / 30)
     assert set(found["recommenders"]["hybrid"]["ndcg"]) == {"value", "low", "high", "users"}

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.generation.hostile import delimiter
 from genre_pipeline.generation.settings import GenerationConfig
 from genre_pipeline.generation.templates import DOMAINS, load_templates
 from tests.generation import films
@@ -21,6 +22,20 @@ def test_every_packaged_prompt_is_filled(domain: str, style: str) -> None:
         assert (request.prompt.schema is None) == (style == "lines")
         assert request.prompt_version.startswith(f"{domain}-1-")
         assert request.prompt_version.endswith(style)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("style", ["json", "lines"])
+def test_data_stand_between_marks_that_they_cannot_know(domain: str, style: str) -> None:
+    config = GenerationConfig(templates=domain, style=style)  # type: ignore[arg-type]
+    summaries, profiles, synthetic = config.schemes()
+    told = films.histories()
+    for request in (summaries.requests(films.items())[0], profiles.requests(told)[0], synthetic.requests(told)[0]):
+        before, between, after = request.prompt.user.rsplit(delimiter(request.fields), 2)
+        titles = [request.fields.get("title"), *(item["title"] for item in request.fields.get("history", ()))]
+        for title in filter(None, titles):
+            assert title in between
+            assert title not in before + after
 
 
 def test_an_edited_copy_is_used_and_asks_anew(tmp_path: Path) -> None:
