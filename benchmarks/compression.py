@@ -18,8 +18,7 @@ import polars as pl
 import torch
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.models.compression import Truncation, normalised, sliced
-from genre_pipeline.models.tower import encode_tokens
+from genre_pipeline.models.compression import Truncation, sliced
 from genre_pipeline.models.tower_config import TowerConfig
 from genre_pipeline.models.towers import build_tower, finish_tower
 from genre_pipeline.offline.compression import Trial, Variant, compressed, measured, register, stored, trial_of
@@ -61,19 +60,20 @@ def arguments() -> argparse.Namespace:
 def made(trial: Trial, options: argparse.Namespace, folder: Path) -> Iterator[Variant]:
     """The original, its variants, and its vectors with fewer dimensions."""
     tower = finish_tower(build_tower(TowerConfig(source=options.source, fine_tune="frozen", max_tokens=64)))
-    whole = encode_tokens(tower, tower.tokenise(trial.texts))
-    towers = compressed(tower, trial.sample(SEED))
+    original, *towers = compressed(tower, trial.sample(SEED)).items()
+    first = stored(*original, trial.texts, folder / original[0])
+    yield first
+    whole = first.vectors
     if options.epochs:
         config = DistillationConfig(epochs=options.epochs)
         task = DistillationTask(trial.texts, whole, config, seed=SEED)
         train(task, config, seed=SEED)
-        towers["distilled lstm"] = finish_tower(task.model)
-    for name, one in towers.items():
+        towers.append(("distilled lstm", finish_tower(task.model)))
+    for name, one in towers:
         yield stored(name, one, trial.texts, folder / name)
     half = whole.shape[1] // 2
-    size = sum(path.stat().st_size for path in (folder / "float32").iterdir()) / 2**20
-    yield Variant(f"PCA to {half}", tower, Truncation.fitted(whole, half)(whole), size)
-    yield Variant(f"first {half}", tower, sliced(normalised(whole), half), size)
+    yield Variant(f"PCA to {half}", tower, Truncation.fitted(whole, half)(whole), first.megabytes)
+    yield Variant(f"first {half}", tower, sliced(whole, half), first.megabytes)
 
 
 def rows(table: pl.DataFrame) -> Iterator[str]:

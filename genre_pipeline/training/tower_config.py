@@ -45,7 +45,7 @@ class TowerTrainingConfig(LoopConfig):
     """Passes over the data in which tower and user tower learn together."""
     learning_rate: float = Field(default=3e-4, gt=0)
     """Peak rate of what of the tower is trained. It suits adapters and an `lstm`; a language model's own weights
-    (`top_layers`, `full`) lose their language at it, and want a tenth."""
+    (`top_layers`, `full`) want a tenth."""
     max_minutes: float | None = Field(default=120.0, gt=0)
     """Time budget of the common training. After the first epoch the plan is cut to the epochs that fit into it."""
     user_epochs: int = Field(default=30, ge=1)
