@@ -27,6 +27,8 @@ _CODE = re.compile(r"\b(?=\w*\d)\w{5,}\b|\b\d{4}\b")
 """A word of five or more characters with a digit in it, or a year: an id, an article number, an edition."""
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _STEM = 5
+_FEW_WORDS = 8
+"""Shorter texts may say a word twice."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,13 @@ def _instruction(text: str, source: str, rule: TextRule) -> ParseProblem | None:
     return ParseProblem("instruction", "It gives instructions instead of describing.") if found else None
 
 
+def _repetitive(text: str, source: str, rule: TextRule) -> ParseProblem | None:
+    words = text.lower().split()
+    if len(words) < _FEW_WORDS or 2 * len(set(words)) >= len(words):
+        return None
+    return ParseProblem("repetitive", "It says the same words again and again.")
+
+
 def _other_language(text: str, source: str, rule: TextRule) -> ParseProblem | None:
     other = is_other_language(text, source)
     return ParseProblem("other_language", "It is not in the language of the data.") if other else None
@@ -114,5 +123,6 @@ def _ungrounded(text: str, source: str, rule: TextRule) -> ParseProblem | None:
 
 
 _CHECKS: tuple[Callable[[str, str, TextRule], ParseProblem | None], ...] = (
-    _empty, _too_long, _unseen, _link, _markup, _prose, _instruction, _other_language, _invented, _ungrounded,
+    _empty, _too_long, _unseen, _link, _markup, _prose, _instruction, _repetitive, _other_language, _invented,
+    _ungrounded,
 )  # fmt: skip

@@ -28,6 +28,7 @@ BROKEN = {
     "invented_code": [
         "A crew repairs station 48213.", "A crew repairs station XJ-77B42.", "A crew repairs a station in 2022.",
     ],
+    "repetitive": ["Comet Station: Comet Station: Comet Station: Comet Station:"],
     "not_about_the_data": ["Wonderful romance between strangers during summer holidays."],
 }  # fmt: skip
 
