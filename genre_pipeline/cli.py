@@ -247,19 +247,7 @@ def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
 @app.command(epilog="Example: `genre models --json`")
 def models(config: ConfigOption = None, json_: JsonOption = False) -> None:
     """Every trained model and version, which of them serves, and which were rolled back."""
-    registry = _project(config).models
-    found = [
-        {
-            "model": name,
-            "version": one.version,
-            "day": one.day,
-            "aliases": sorted(alias for alias, version in registry.aliases(name).items() if version == one.version),
-            "is_rolled_back": one.is_rolled_back,
-            "sha256": one.sha256,
-        }
-        for name in registry.names()
-        for one in registry.versions(name)
-    ]
+    found = _project(config).models.overview()
     if json_:
         _print_json({"models": found})
     else:
@@ -273,7 +261,10 @@ def compress(config: ConfigOption = None, json_: JsonOption = False) -> None:
 
     project = _project(config)
     found = compress_item_tower(project.models, project.partitions, project.config, say=console.say)
-    _print_json({"variants": found.to_dicts()}) if json_ else console.show_variants(found)
+    if json_:
+        _print_json({"variants": found.to_dicts()})
+    else:
+        console.show_variants(found)
 
 
 @app.command(epilog="Example: `genre rollback sequence_model`")

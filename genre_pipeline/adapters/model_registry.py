@@ -158,6 +158,22 @@ class ModelRegistry:
         registered = self._registered(name)
         return {} if registered is None else {alias: str(one) for alias, one in registered.aliases.items()}
 
+    def overview(self) -> list[dict[str, Any]]:
+        """Every version of every model: model, version, day, aliases, is_rolled_back, sha256."""
+        return [
+            {
+                "model": name,
+                "version": one.version,
+                "day": one.day,
+                "aliases": sorted(alias for alias, version in aliases.items() if version == one.version),
+                "is_rolled_back": one.is_rolled_back,
+                "sha256": one.sha256,
+            }
+            for name in self.names()
+            for aliases in [self.aliases(name)]
+            for one in self.versions(name)
+        ]
+
     def previous_champion(self, name: str) -> ModelVersion | None:
         """The champion before the present one that was not rolled back."""
         current = self.alias(name, CHAMPION)
