@@ -42,7 +42,7 @@ from genre_pipeline.generation.ledger import Call
 from genre_pipeline.generation.requests import Answer, Request, canonical_json
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.ablation import judge_variants
-from genre_pipeline.offline.ablation_generation import OFF, variants_asked, with_content
+from genre_pipeline.offline.ablation_generation import ENABLED, OFF, variants_asked, with_content
 from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set
 from genre_pipeline.offline.generation import Ask, Past, generate
 from genre_pipeline.offline.judging import ProtocolName
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors are kept")
     parser.add_argument("--requests", type=Path, help="write what has no reply yet, and judge nothing")
     parser.add_argument("--users", type=int, help="of each data set, so many users, drawn with the seed of the project")
+    parser.add_argument("--variants", nargs="*", choices=list(ENABLED), default=list(ENABLED), help="judged beside off")
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
     options = parser.parse_args()
     runs = [(name, protocol) for name, protocol in RUNS if options.only in (None, name)]
@@ -139,18 +140,25 @@ def main() -> None:
     print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
     for name, protocol in runs:
         folder = standard_folder(options.data / name, options.home)
-        print(section(folder, name, protocol, options.home, model, options.users), flush=True)
+        print(section(folder, name, protocol, options.home, model, options.variants, options.users), flush=True)
 
 
 def section(
-    folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed, users: int | None = None
+    folder: Path,
+    name: str,
+    protocol: ProtocolName,
+    home: Path,
+    model: Replayed,
+    variants: Sequence[str],
+    users: int | None = None,
 ) -> str:
     """The ablation of one data set as Markdown."""
     start = time.perf_counter()
     config = configuration(name, home)
     prepared = sampled(prepare(source_of(folder), config), users, config.seed)
     spent: dict[str, Spent] = {}
-    asked = variants_asked(prepared, config, asking(model, spent))
+    every = variants_asked(prepared, config, asking(model, spent))
+    asked = (variant for variant in every if variant.name in (OFF, *variants))
     result = judge_variants("generation", asked, OFF, prepared, config, protocol=protocol, step_days=7, say=note)
     drawn = "" if users is None else f"a sample of {users:,} users; "
     facts = f"{drawn}{result.protocol.users:,} users judged, {result.protocol.items:,} items, protocol {protocol}"
