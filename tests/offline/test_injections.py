@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from genre_pipeline.adapters.local_language_model import LocalLanguageModel, LocalModelConfig
 from genre_pipeline.config import GenreConfig, WrittenConfig
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.features.similarity import l2_normalise
+from genre_pipeline.generation.requests import Answer, Request
+from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.generation.settings import SCHEMES
-from genre_pipeline.offline.generation import Generated, Past, enriched, generate
+from genre_pipeline.models.causal_decoding import Choice
+from genre_pipeline.offline.generation import Ask, Generated, Past, enriched, generate
 from genre_pipeline.recommenders.base import recommend
 from genre_pipeline.recommenders.blending import BlendWeights
 from genre_pipeline.recommenders.suite import HYBRID, RecommendersConfig, Tuned, fit_suite, popular_scores
@@ -82,8 +87,13 @@ class Night:
 
 
 def night(catalogue: pl.DataFrame, model: str) -> Night:
-    """Everything generated and joined, and all users' whole lists without and with it."""
+    """A night whose texts one of `MODELS` writes."""
     writer, style = MODELS[model]
+    return night_asked(catalogue, style, lambda scheme, requests: list(answers_of(writer, scheme, requests)))
+
+
+def night_asked(catalogue: pl.DataFrame, style: str, ask: Ask) -> Night:
+    """Everything generated and joined, and all users' whole lists without and with it."""
     generation = WrittenConfig(enabled=SCHEMES, style=style, max_rank_shift=BOUND)  # type: ignore[arg-type]
     config = GenreConfig(generation=generation)
     vectors = pl.DataFrame({"item_id": catalogue["item_id"], "vector": _lists(encode(_texts(catalogue)))})
@@ -92,7 +102,7 @@ def night(catalogue: pl.DataFrame, model: str) -> Night:
         Past(interactions(), catalogue, AS_OF, has_clock=True),
         data,
         config,
-        ask=lambda scheme, requests: list(answers_of(writer, scheme, requests)),
+        ask=ask,
         encode=encode,
     )
     rich = enriched(data, catalogue, generated, config, encode=encode)
@@ -125,11 +135,34 @@ def test_240_hostile_texts() -> None:
         check(*case)
 
 
+@pytest.mark.slow
+def test_a_real_model_is_bounded_like_the_obedient_ones(converted_models: Path) -> None:
+    """It writes of the hostile item and of two users who have had it; everybody else has the fallback."""
+    writer = LocalLanguageModel(LocalModelConfig(), Choice(), seed=1, cache=converted_models)
+    touched = sorted(set(interactions().filter(pl.col("item_id") == VICTIM)["user_id"]))[:2]
+    written = 0
+
+    def ask(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
+        nonlocal written
+        told = [request for request in requests if request.subject in (VICTIM, *touched)]
+        answers = {answer.request.subject: answer for answer in answers_of(writer, scheme, told)}
+        written += sum(answer.value is not None for answer in answers.values())
+        return [answers.get(one.request.subject, one) for one in scheme.without_model(requests)]
+
+    expected = night_asked(items(), "lines", lambda scheme, requests: scheme.without_model(requests))
+    for text, field in ((0, "title"), (3, "description"), (15, "description"), (33, "title")):
+        hold(night_asked(poisoned(items(), VICTIM, field, STRINGS[text]), "lines", ask), expected)
+    assert written
+
+
 def check(text: int, field: str, model: str) -> None:
-    found = night(poisoned(items(), VICTIM, field, STRINGS[text]), model)
+    hold(night(poisoned(items(), VICTIM, field, STRINGS[text]), model), clean(model))
+
+
+def hold(found: Night, expected: Night) -> None:
     _only_real_items(found)
     assert _largest_shift(found) <= BOUND
-    _nobody_else_is_touched(found.generated, clean(model).generated)
+    _nobody_else_is_touched(found.generated, expected.generated)
     _texts_are_of_their_own(found.generated)
 
 
