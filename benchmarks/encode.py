@@ -28,7 +28,7 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.media import MediaBatch, Modality
 from genre_pipeline.features.audio_mfcc import Mfcc
 from genre_pipeline.features.audio_musicnn import MusicnnFeatures
-from genre_pipeline.features.image_cnn import INPUT, ImageCnn
+from genre_pipeline.features.image_cnn import INPUT, ImageCnn, ImageCnnConfig
 from genre_pipeline.features.image_descriptors import Descriptors
 from genre_pipeline.features.media_extractor import MediaExtractor
 from genre_pipeline.features.pixels import to_pixels
@@ -192,11 +192,12 @@ def written_sounds(folder: Path, count: int) -> pl.DataFrame:
 def network_seconds(items: pl.DataFrame, root: Path, weights: Path) -> Callable[[], float]:
     """The convolutional network on batches of pixels that lie ready, all else left out."""
     network = load_efficientnet(locate_efficientnet(ImageCnn(weights).config.source, weights)[0])
+    size = ImageCnnConfig().batch_size
     batches = read_media(items.select("item_id", location="image"), "image", root=str(root), config=MediaConfig())
     ready = [
-        to_pixels(batch.decoded[start : start + 16], INPUT)
+        to_pixels(batch.decoded[start : start + size], INPUT)
         for batch in batches
-        for start in range(0, len(batch.decoded), 16)
+        for start in range(0, len(batch.decoded), size)
     ]
 
     def work() -> float:
