@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, Path, Query, Response
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from genre_pipeline.serving.answers import (
     ErrorAnswer,
@@ -31,6 +32,16 @@ from genre_pipeline.serving.service import RecommendationService
 from genre_pipeline.serving.settings import ServingConfig
 
 _log = logging.getLogger(__name__)
+
+
+class IdConvertor(PathConvertor):
+    """An id in a path, whatever its characters: slashes and line breaks too."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("id", IdConvertor())
+
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The body is no JSON"},
     401: {"model": ErrorAnswer, "description": "No valid key"},
@@ -79,7 +90,7 @@ def _add_reading(router: APIRouter, app: FastAPI, service: RecommendationService
     Excluded = Annotated[list[str], Query(description="Items to leave out.", examples=[["172"]])]
 
     @router.get(
-        "/users/{user_id:path}/recommendations",
+        "/users/{user_id:id}/recommendations",
         response_model=RecommendationsAnswer,
         summary="A user's list, scored now",
     )
@@ -103,7 +114,7 @@ def _add_lists_for_everybody(router: APIRouter, app: FastAPI, service: Recommend
     Category = Annotated[str, Query(description="A category; left out: overall", examples=["Comedy"])]
 
     @router.get(
-        "/items/{item_id:path}/similar", response_model=ItemsAnswer, responses=_NOT_FOUND, summary="Items like this one"
+        "/items/{item_id:id}/similar", response_model=ItemsAnswer, responses=_NOT_FOUND, summary="Items like this one"
     )
     async def similar(item_id: ItemIdInPath, k: K = None, surface: Surface = None) -> Response:
         follow_pointer(app, service)
@@ -149,7 +160,7 @@ def _add_writing(router: APIRouter, app: FastAPI, service: RecommendationService
         metrics.events.labels("duplicate").inc(answer.duplicates)
         return as_json(answer)
 
-    @router.delete("/users/{user_id:path}", response_model=ForgottenAnswer, summary="Forget a user")
+    @router.delete("/users/{user_id:id}", response_model=ForgottenAnswer, summary="Forget a user")
     async def forget(user_id: UserId) -> Response:
         name = service.checked_user(user_id)
         return as_json(await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.forget, name))

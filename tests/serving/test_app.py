@@ -63,7 +63,7 @@ def test_similar_and_popular(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "user_id", ["a%2Fb", "%3Cscript%3E", "..%2F..%2Fetc", "'; DROP TABLE runs; --", "%F0%9F%8E%AC"]
+    "user_id", ["a%2Fb", "a%0Ab", "%3Cscript%3E", "..%2F..%2Fetc", "'; DROP TABLE runs; --", "%F0%9F%8E%AC"]
 )
 def test_odd_ids_are_data(client: TestClient, user_id: str) -> None:
     response = client.get(f"/v1/users/{user_id}/recommendations")
@@ -168,7 +168,7 @@ def test_health_readiness_metrics(client: TestClient, world: World) -> None:
     client.get("/v1/users/007/recommendations")
     metrics = client.get("/metrics").text
     assert 'genre_recommendations_total{strategy="real-time"} 1.0' in metrics
-    assert 'route="/v1/users/{user_id:path}/recommendations",status="200"' in metrics
+    assert 'route="/v1/users/{user_id:id}/recommendations",status="200"' in metrics
     world.features.is_down = True
     response = client.get("/readyz")
     assert (response.status_code, response.json()["checks"]["online_store"]) == (503, "FeatureStoreError")
