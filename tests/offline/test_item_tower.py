@@ -1,11 +1,16 @@
 """The technique `tower`: learned of a past and of no more, once, and never worse than what stands still."""
 
+import hashlib
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.errors import ModelFileError
+from genre_pipeline.models.causal import tiny_causal
 from genre_pipeline.offline import item_tower
 from genre_pipeline.offline.dataset import vectors_on
 from genre_pipeline.offline.item_tower import learn_tower, tower_on
@@ -61,6 +66,24 @@ def test_a_tower_that_does_not_win_never_serves(config, monkeypatch):
     assert learned.final is None
     assert learned.vectors["model"][0].startswith("item_tower/frozen/")
     np.testing.assert_allclose(np.stack(learned.vectors["vector"].to_list()), learned.validated.frozen, atol=1e-6)
+
+
+def test_a_gguf_file_is_trained_from_what_it_was_converted_to(config, tmp_path):
+    source = tmp_path / "model.gguf"
+    source.write_bytes(b"stands for weights")
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    folder = tiny_causal(config.home / "cache" / "models" / f"{sha256[:16]}-1")
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    (folder / "converted.json").write_text(json.dumps(digests))
+    for pinned in (sha256, "0" * 64):
+        said = {"kind": "gpt", "source": str(source), "weights_sha256": pinned}
+        tower = config.item_tower.tower.model_copy(update=said)
+        training = config.item_tower.model_copy(update={"tower": tower})
+        if pinned == sha256:
+            assert learn_tower(ITEMS, INTERACTIONS, {}, config, training=training).validated.tower.config.kind == "gpt"
+        else:
+            with pytest.raises(ModelFileError):
+                learn_tower(ITEMS, INTERACTIONS, {}, config, training=training)
 
 
 @pytest.mark.usefixtures("always_wins")
