@@ -108,7 +108,6 @@ def read_media(
     fetcher = Fetcher(config.urls, max_bytes=config.max_bytes, resolve=resolve)
     files = MediaFiles(root, fetcher, max_bytes=config.max_bytes)
     limits = _limits(modality, config)
-    budget = config.batch_mb * _MEGABYTE
     kept = None if index is None else _Remembered(index, files, known, _fingerprint(limits, decode))
     asked = [_Asked(location, kept) for _, location in rows]
     unread = [one.location for one in asked if one.known is None]
@@ -118,22 +117,34 @@ def read_media(
         known=known,
         decoders=[Decoder(limits, decode=decode) for _ in range(min(config.workers, len(unread)))],
         max_items=config.batch_size,
-        max_bytes=budget,
+        max_bytes=config.batch_mb * _MEGABYTE,
     ) as results:
-        pending: list[FileResult] = []
-        waiting = 0
-        for done, one in enumerate(asked, start=1):
-            result = next(results) if one.known is None else one.known
-            one.note(result)
-            pending.append(result)
-            waiting += result.size
-            if report is not None:
-                report(done, len(rows))
-            if len(pending) >= config.batch_size or waiting >= budget or done == len(rows):
-                yield _batch(rows[done - len(pending) : done], pending, modality)
-                pending, waiting = [], 0
+        yield from _batched(rows, asked, results, modality, config, report)
     if index is not None:
         index.save()
+
+
+def _batched(
+    rows: Sequence[tuple[str, str]],
+    asked: Sequence["_Asked"],
+    results: Iterator[FileResult],
+    modality: Modality,
+    config: MediaConfig,
+    report: Report | None,
+) -> Iterator[MediaBatch[Any]]:
+    """What is known without reading and what comes decoded, in the order of `rows`."""
+    pending: list[FileResult] = []
+    waiting = 0
+    for done, one in enumerate(asked, start=1):
+        result = next(results) if one.known is None else one.known
+        one.note(result)
+        pending.append(result)
+        waiting += result.size
+        if report is not None:
+            report(done, len(rows))
+        if len(pending) >= config.batch_size or waiting >= config.batch_mb * _MEGABYTE or done == len(rows):
+            yield _batch(rows[done - len(pending) : done], pending, modality)
+            pending, waiting = [], 0
 
 
 @dataclass(frozen=True)

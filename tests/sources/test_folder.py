@@ -9,7 +9,7 @@ import pytest
 
 from genre_pipeline.contracts.errors import SourceError
 from genre_pipeline.sources.folder import read_folder
-from tests.scenario import raw_interactions, raw_items, write_standard_folder
+from tests.scenario import MISSING_IMAGE_ITEM, raw_interactions, raw_items, write_standard_folder
 
 INTERACTIONS = pl.DataFrame(
     {"user_id": ["007", "8"], "item_id": ["01", "2"], "timestamp": ["1700000000", "1700000001"]}
@@ -47,8 +47,9 @@ def test_the_scenario_folder_reads_whole(tmp_path: Path) -> None:
     assert raw.items is not None
     assert raw.interactions.collect().equals(raw_interactions())
     assert raw.items.collect().equals(raw_items())
-    named = [path for path in raw.items.collect()["image"].to_list() if path]
-    assert all(Path(raw.media_location(path)).is_file() for path in named)
+    named = raw.items.collect().drop_nulls("image").select("item_id", "image").rows()
+    absent = [item_id for item_id, path in named if not Path(raw.media_location(path)).is_file()]
+    assert absent == [MISSING_IMAGE_ITEM]
 
 
 def test_an_object_store_url_is_read_through_fsspec() -> None:
