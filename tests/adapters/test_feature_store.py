@@ -29,7 +29,16 @@ from tests.adapters.feature_frames import (
 )
 
 REPO = Path(__file__).parents[2] / "feature_repo"
-VIEWS = ("item_statistics", "item_text_vectors", "user_histories", "user_statistics", "user_vectors")
+VIEWS = (
+    "item_audio_vectors",
+    "item_image_vectors",
+    "item_statistics",
+    "item_text_vectors",
+    "item_vectors",
+    "user_histories",
+    "user_statistics",
+    "user_vectors",
+)
 MODALITIES = ("item_text_vectors", "item_image_vectors", "item_audio_vectors", "item_vectors")
 Damage = Callable[[Path], object]
 
@@ -77,7 +86,7 @@ def test_online_equals_the_latest_offline_row_of_every_view(features: FeatureSto
     }
     for view, frame in nights.items():
         partitions(features).write(view, "1998-04-01", frame)
-    assert features.materialise(VIEWS, at(1), at(1)) == {view: frame.height for view, frame in nights.items()}
+    assert features.materialise(tuple(nights), at(1), at(1)) == {view: frame.height for view, frame in nights.items()}
     for view, frame in nights.items():
         ids = frame[next(name for name in ("user_id", "item_id") if name in frame.columns)].to_list()
         assert_frame_equal(features.online(view, ids), frame, check_column_order=False)

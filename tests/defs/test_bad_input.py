@@ -106,7 +106,7 @@ BAD_SOURCES: dict[str, tuple[Callable[[World], None], str, str]] = {
     "a file cut short": (_cut_short, "SourceError", "interactions.parquet"),
     "an order, no clock": (_only_an_order, "ConfigError", "genre batch"),
     "no folder": (_no_source, "SourceError", "elsewhere"),
-    "an unknown key": (_unknown_key, "ConfigError", "genre.yaml, line 9: recomenders"),
+    "an unknown key": (_unknown_key, "ConfigError", "genre.yaml, line 10: recomenders"),
     "nothing for user vectors": (_no_modality, "ConfigError", "text_llm"),
     "nothing for reasons": (_no_reasons, "ConfigError", "reasons.vectors"),
 }
