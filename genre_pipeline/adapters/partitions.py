@@ -22,6 +22,7 @@ from typing import Any
 
 import polars as pl
 
+from genre_pipeline.contracts.durable import sha256_of, sync
 from genre_pipeline.contracts.errors import ContractError, CorruptPartitionError, MissingPartitionError
 
 PART = "part.parquet"
@@ -96,7 +97,7 @@ class PartitionStore:
             if companions is not None:
                 companions(folder)
             files = {
-                path.relative_to(folder).as_posix(): _sha256(path)
+                path.relative_to(folder).as_posix(): sha256_of(path)
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             }
@@ -138,7 +139,7 @@ class PartitionStore:
         bad = [
             name
             for name, digest in manifest.files.items()
-            if not (folder / name).is_file() or _sha256(folder / name) != digest
+            if not (folder / name).is_file() or sha256_of(folder / name) != digest
         ]
         if bad:
             raise self._corrupt(table, key, *bad)
@@ -191,14 +192,14 @@ def _replacing(target: Path) -> Iterator[Path]:
     try:
         yield folder
         for path in folder.rglob("*"):
-            _sync(path)
-        _sync(folder)
+            sync(path)
+        sync(folder)
         if not target.exists():
             folder.replace(target)
         elif not _exchange(folder, target):
             _retire(target)
             folder.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         # After an exchange this is the old partition.
         shutil.rmtree(folder, ignore_errors=True)
@@ -224,21 +225,8 @@ def _retire(target: Path) -> None:
     shutil.rmtree(retired)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _schema_hash(schema: pl.Schema) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID, VECTOR
+from genre_pipeline.contracts.durable import sync
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
 from genre_pipeline.features.extractor import Report, TextExtractor
@@ -99,7 +100,7 @@ class VectorCache:
             Path(name).replace(folder / f"{hashlib.sha256(data).hexdigest()}.parquet")
         finally:
             Path(name).unlink(missing_ok=True)
-        _sync(folder)
+        sync(folder)
 
     def prune(self, keep: Collection[str]) -> int:
         """Drop the vectors of every model that is not named, and say of how many. Call it when no run is encoding."""
@@ -188,11 +189,3 @@ def _read(path: Path) -> bytes | None:
     with contextlib.suppress(FileNotFoundError):
         path.replace(path.with_suffix(".corrupt"))
     return None
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genre_pipeline.contracts.durable import sha256_of
 from genre_pipeline.contracts.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def converted(find: Callable[[], Path], sha256: str, cache: Path, convert: Conve
     """
     stem = f"{sha256[:16]}-{version}"
     for held in sorted(cache.glob(f"{stem}-*.safetensors")):
-        if _sha256(held) == held.stem.rsplit("-", 1)[1]:
+        if sha256_of(held) == held.stem.rsplit("-", 1)[1]:
             return held
     source = find()
     check_sha256(source, sha256)
@@ -38,7 +39,7 @@ def converted(find: Callable[[], Path], sha256: str, cache: Path, convert: Conve
 
 def check_sha256(path: Path, expected: str) -> None:
     """Raises `ModelFileError` unless the file's sha256 is the expected one."""
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != expected:
         raise ModelFileError(
             f"The weights {path.name} are not the pinned ones: expected sha256 {expected}, found {found}",
@@ -63,8 +64,3 @@ def _keep(tensors: Mapping[str, "Tensor"], cache: Path, stem: str) -> Path:
     finally:
         Path(name).unlink(missing_ok=True)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

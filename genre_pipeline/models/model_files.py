@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from genre_pipeline.contracts.durable import sha256_of
 from genre_pipeline.contracts.errors import ModelFileError
 
 PACKAGE_PREFIX = "package:"
@@ -263,10 +264,7 @@ def _json(path: Path) -> Any:
 
 def files_sha256(paths: Sequence[Path]) -> str:
     """sha256 of one file; of several, of their names and sha256 line by line."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as handle:
-            digests.append(hashlib.file_digest(handle, "sha256").hexdigest())
+    digests = [sha256_of(path) for path in paths]
     if len(digests) == 1:
         return digests[0]
     lines = "".join(f"{path.name} {digest}\n" for path, digest in zip(paths, digests, strict=True))

@@ -7,13 +7,13 @@ serialise a model themselves. What a kind's configuration means belongs to the m
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from genre_pipeline.contracts.durable import sha256_of
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.model_files import asked_code
 
@@ -95,7 +95,7 @@ def save_bundle(
     save_file({name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}, folder / WEIGHTS)
     for name, content in {**others, CONFIG: json_bytes(config)}.items():
         (folder / name).write_bytes(content)
-    digests = {name: _sha256(folder / name) for name in sorted({WEIGHTS, CONFIG, *others})}
+    digests = {name: sha256_of(folder / name) for name in sorted({WEIGHTS, CONFIG, *others})}
     manifest = {"format": FORMAT, "kind": kind, "files": digests, "decisions": dict(decisions or {})}
     (folder / MANIFEST).write_bytes(json_bytes(manifest))
     return bundle_sha256(folder)
@@ -160,7 +160,7 @@ def verify_bundle(folder: Path, *, kind: BundleKind | None = None, sha256: str |
 
 def bundle_sha256(folder: Path) -> str:
     """Digest of a bundle's manifest."""
-    return _sha256(folder / MANIFEST)
+    return sha256_of(folder / MANIFEST)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -185,7 +185,7 @@ def _manifest(folder: Path, kind: BundleKind | None) -> dict[str, Any]:
 
 
 def _check_digests(folder: Path, manifest: Mapping[str, Any], sha256: str | None) -> None:
-    altered = sorted(name for name, digest in manifest["files"].items() if _sha256(folder / name) != digest)
+    altered = sorted(name for name, digest in manifest["files"].items() if sha256_of(folder / name) != digest)
     if sha256 is not None and bundle_sha256(folder) != sha256:
         altered.append(MANIFEST)
     if altered:
@@ -224,8 +224,3 @@ def _read_json(folder: Path, name: str) -> Any:
         return json.loads((folder / name).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{name} in {folder} is not JSON", remedy=REMEDY) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

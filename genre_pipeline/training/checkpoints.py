@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genre_pipeline.contracts.durable import sha256_of, sync
 from genre_pipeline.contracts.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -86,13 +86,13 @@ class CheckpointFolder:
         temporary = self.folder / f"{_WRITING}{name}"
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, temporary)
         _put(temporary, self.folder / name)
-        return {"name": name, "sha256": _sha256(self.folder / name)}
+        return {"name": name, "sha256": sha256_of(self.folder / name)}
 
     def _read(self, file: Mapping[str, str]) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         path = self.folder / Path(file["name"]).name
-        if not path.is_file() or _sha256(path) != file["sha256"]:
+        if not path.is_file() or sha256_of(path) != file["sha256"]:
             raise ModelFileError(f"The checkpoint {path} is missing or does not match its sha256", remedy=_REMEDY)
         tensors: dict[str, Tensor] = load_file(path)
         return tensors
@@ -152,19 +152,6 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _put(temporary: Path, place: Path) -> None:
     """Rename once the bytes are on the disk, and the name too before anything refers to it."""
-    _sync(temporary)
+    sync(temporary)
     temporary.replace(place)
-    _sync(place.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    sync(place.parent)

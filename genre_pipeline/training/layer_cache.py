@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from genre_pipeline.contracts.columns import CONTENT_HASH
+from genre_pipeline.contracts.durable import sha256_of, sync
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.token_batches import padded, rows_by_length
 
@@ -102,14 +102,14 @@ class LayerCache:
             np.save(block / _STATES, states, allow_pickle=False)
             starts = np.cumsum(lengths) - lengths
             pl.DataFrame({CONTENT_HASH: hashes, "start": starts, "length": lengths}).write_parquet(block / _ROWS)
-            manifest = {name: _sha256(block / name) for name in (_STATES, _ROWS)}
+            manifest = {name: sha256_of(block / name) for name in (_STATES, _ROWS)}
             (block / _MANIFEST).write_text(json.dumps(manifest, sort_keys=True), encoding="utf-8")
             for path in (*block.iterdir(), block):
-                _sync(path)
-            target = folder / _sha256(block / _MANIFEST)
+                sync(path)
+            target = folder / sha256_of(block / _MANIFEST)
             if not target.exists():
                 block.replace(target)
-                _sync(folder)
+                sync(folder)
         finally:
             shutil.rmtree(block, ignore_errors=True)
 
@@ -188,10 +188,10 @@ def _verify(folder: Path) -> None:
 def _is_sound(block: Path) -> bool:
     if not all((block / name).is_file() for name in (_STATES, _ROWS, _MANIFEST)):
         return False
-    if _sha256(block / _MANIFEST) != block.name:
+    if sha256_of(block / _MANIFEST) != block.name:
         return False
     manifest = json.loads((block / _MANIFEST).read_text(encoding="utf-8"))
-    return all(_sha256(block / name) == digest for name, digest in manifest.items())
+    return all(sha256_of(block / name) == digest for name, digest in manifest.items())
 
 
 def _stored(hidden: Tensor, dtype: StateDtype) -> np.ndarray:
@@ -221,16 +221,3 @@ def _positions(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _within(lengths: np.ndarray) -> np.ndarray:
     """int64 [sum of lengths]: 0, 1 … of each run."""
     return np.asarray(np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
