@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from genre_pipeline.contracts.columns import ITEM_ID, RANK, REASONS, SCORE, USER_ID, VARIANT
+from genre_pipeline.contracts.columns import ITEM_ID, PUBLISHED_AT, RANK, REASONS, SCORE, USER_ID, VARIANT
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender, Report, user_blocks
 from genre_pipeline.recommenders.rerank import Block, Chosen, rerank
@@ -46,6 +46,14 @@ class RuledNight:
             for name, rules in self.config.by_variant.items()
         }
 
+    def exists(self, data: TrainingSet) -> np.ndarray:
+        """bool [items]: candidates, and what is not available but published by the day's end."""
+        if not data.has_clock:
+            return np.ones(data.n_items, dtype=bool)
+        rows = data.item_ids.to_frame(ITEM_ID).join(self.items, on=ITEM_ID, how="left", maintain_order="left")
+        is_published = (rows[PUBLISHED_AT] < data.as_of).fill_null(True).to_numpy()
+        return np.asarray(data.is_candidate | is_published)
+
 
 def ruled_lists(
     recommender: Recommender,
@@ -66,12 +74,14 @@ def ruled_lists(
     positions = data.user_positions(user_ids)
     seeds = user_seeds(user_ids.to_list(), "day", night.seed, data.as_of.date())
     compiled = night.compiled(data)
+    exists = night.exists(data)
     parts, done = [_NO_ROWS], 0
     for name, rules in compiled.items():
         size = USERS_AT_ONCE if rules.rules.relevance_share == 1 else USERS_COMPARED_AT_ONCE
         for rows in user_blocks(np.flatnonzero(variants == name), size):
             scorer = None if name == HOLDOUT else recommender
-            block = _block(scorer, data, positions[rows], rules, popular, seeds[rows])
+            may_be_listed = data.is_candidate if rules.rules.filters.available_only else exists
+            block = _block(scorer, data, positions[rows], rules, popular, seeds[rows], may_be_listed)
             parts.append(_listed(rerank(block, rules, k), rows, name))
             done += len(rows)
             if report is not None:
@@ -97,17 +107,17 @@ def _block(
     rules: ItemRules,
     popular: np.ndarray,
     seeds: np.ndarray,
+    may_be_listed: np.ndarray,
 ) -> Block:
-    may_exist = data.is_candidate if rules.rules.filters.available_only else np.ones(data.n_items, dtype=bool)
     scores = np.broadcast_to(popular, (len(users), data.n_items)).astype(np.float32)
     known = np.flatnonzero(users >= 0)
     if recommender is not None and len(known):
         scores[known] = recommender.score(users[known])
     had = np.zeros(scores.shape, dtype=bool)
     had[known] = data.matrix[users[known]].toarray() > 0
-    is_allowed = may_exist & ~had
+    is_allowed = may_be_listed & ~had
     if rules.rules.repeats.most:
-        scores[:, ~may_exist] = -np.inf
+        scores[:, ~may_be_listed] = -np.inf
         return Block(scores, is_allowed, had, seeds)
     scores[~is_allowed] = -np.inf
     return Block(scores, is_allowed, None, seeds)

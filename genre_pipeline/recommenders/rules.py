@@ -6,7 +6,7 @@ are the recommenders', and who gets which variant, which is `variants`'.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Self
@@ -126,6 +126,11 @@ class ListRules(Settings):
             raise ValueError("repeats.least and exploration_share ask for more ranks than a window has")
         return self
 
+    @property
+    def filters_only(self) -> "ListRules":
+        """What decides which items may be shown, without what decides how a list is made of them."""
+        return ListRules(window=self.window, filters=self.filters, banned=self.banned)
+
 
 class VariantConfig(Settings):
     """One arm of an experiment: a share of the users, and the rules that differ for them."""
@@ -164,6 +169,11 @@ class RulesConfig(ListRules):
             raise ValueError("holdout_share and the variants' shares add up to more than 1")
         return self
 
+    @model_validator(mode="after")
+    def _variants_do_not_contradict_the_others(self) -> Self:
+        _ = self.by_variant
+        return self
+
     @property
     def is_default(self) -> bool:
         """Whether these rules change nothing."""
@@ -173,7 +183,7 @@ class RulesConfig(ListRules):
     def by_variant(self) -> dict[str, ListRules]:
         """Variant name to its rules, the holdout first where there is one, then `default`, then the variants."""
         own = ListRules(**{name: getattr(self, name) for name in ListRules.model_fields})
-        held_out = {HOLDOUT: ListRules(filters=own.filters, banned=own.banned)} if self.holdout_share else {}
+        held_out = {HOLDOUT: own.filters_only} if self.holdout_share else {}
         return {**held_out, DEFAULT: own, **{variant.name: _merged(own, variant.rules) for variant in self.variants}}
 
     def repeats_in(self, k: int) -> int:
@@ -202,9 +212,22 @@ class ItemRules:
     @cached_property
     def changes_nothing(self) -> bool:
         """Whether only `is_allowed` is left to keep: a list by score is the list."""
-        return self.rules.model_copy(update={"filters": FiltersConfig(), "banned": ()}) == ListRules(
-            window=self.rules.window
-        )
+        return self.rules == self.rules.filters_only
+
+    @property
+    def filters_only(self) -> "ItemRules":
+        """The same where nothing but `is_allowed` is kept."""
+        return replace(self, rules=self.rules.filters_only)
+
+
+def allowed_items(rules: ListRules, items: pl.DataFrame, item_ids: pl.Series) -> np.ndarray:
+    """bool [items]: what no filter and no ban forbids, of `item_ids`, which `items` (schema `Items` and more) describe.
+
+    Raises `ConfigError` where a rule names a column that the items do not have.
+    """
+    _require_columns(rules, items)
+    rows = _rows(items, item_ids)
+    return rows.select(_allowed(rules, rows.schema)).to_series().to_numpy()
 
 
 def compile_rules(
@@ -216,14 +239,12 @@ def compile_rules(
     `vectors` is float32 [items, width]. An item without a row has no category, price or anything.
     Raises `ConfigError` where a rule names a column that the items do not have, or compares vectors of width 0.
     """
-    rows = item_ids.to_frame(ITEM_ID).join(items, on=ITEM_ID, how="left", maintain_order="left")
-    _require_columns(rules, items)
+    is_allowed, rows = allowed_items(rules, items, item_ids), _rows(items, item_ids)
     if rules.relevance_share < 1 and not vectors.shape[1]:
         raise ConfigError(
             "rules.relevance_share is below 1, and there are no item vectors to compare",
             remedy="Enable a recommender that looks at vectors, or set it to 1.",
         )
-    is_allowed = rows.select(_allowed(rules, rows.schema)).to_series().to_numpy()
     pinned = pl.Series(rules.pinned, dtype=pl.String).to_frame(ITEM_ID).join(
         rows.select(ITEM_ID).with_row_index("position"), on=ITEM_ID, how="inner", maintain_order="left"
     )["position"].to_numpy().astype(np.int64)  # fmt: skip
@@ -260,6 +281,10 @@ def category_numbers(categories: pl.Series) -> dict[str, int]:
 def _merged(own: ListRules, other: ListRules) -> ListRules:
     values: Mapping[str, object] = {name: getattr(other, name) for name in other.model_fields_set}
     return ListRules(**{**{name: getattr(own, name) for name in ListRules.model_fields}, **values})
+
+
+def _rows(items: pl.DataFrame, item_ids: pl.Series) -> pl.DataFrame:
+    return item_ids.to_frame(ITEM_ID).join(items, on=ITEM_ID, how="left", maintain_order="left")
 
 
 def _require_columns(rules: ListRules, items: pl.DataFrame) -> None:

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from genre_pipeline.contracts.tables import Recommendations
-from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.recommenders.base import recommend
 from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.popularity import PopularityConfig, popularity
@@ -87,6 +87,22 @@ def test_reasons_of_the_rules_take_the_place_of_others(data: TrainingSet) -> Non
 def test_without_the_filter_unavailable_items_are_listed(data: TrainingSet) -> None:
     assert tiny_world.GONE not in set(lists(data, k=14, banned=["i00"])["item_id"])
     assert tiny_world.GONE in set(lists(data, k=14, filters={"available_only": False})["item_id"])
+
+
+def test_without_the_filter_what_is_not_published_yet_stays_out(data: TrainingSet) -> None:
+    tomorrow = pl.lit(tiny_world.AS_OF, pl.Datetime("us", "UTC"))
+    later = (
+        pl.when(pl.col("item_id") == tiny_world.BLANK).then(tomorrow).otherwise("published_at").alias("published_at")
+    )
+    items = tiny_world.items().with_columns(later)
+    known = build_training_set(tiny_world.interactions(tiny_world.rows()), items, as_of=tiny_world.AS_OF)
+    config = RulesConfig.model_validate({"filters": {"available_only": False}, "pinned": [tiny_world.BLANK]})
+    night = RuledNight(config, items, np.eye(known.n_items, dtype=np.float32), 20)
+    recommender = EaseRecommender(EaseConfig(regularisation=5.0)).fit(known, seed=0)
+    popular = popularity(known, PopularityConfig())
+    found = set(ruled_lists(recommender, known, known.user_ids, night, k=14, popular=popular)["item_id"])
+    assert tiny_world.GONE in found
+    assert tiny_world.BLANK not in found
 
 
 def test_nobody_asked_for(data: TrainingSet) -> None:

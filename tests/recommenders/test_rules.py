@@ -139,6 +139,11 @@ def test_a_column_that_is_not_there_is_named(rules: dict[str, object], column: s
         {"variants": [{"name": "a", "share": 0.9}], "holdout_share": 0.2},
         {"variants": [{"name": "A B", "share": 0.9}]},
         {"caps": {"per_kategory": 1}},
+        {"banned": ["a"], "variants": [{"name": "pins", "share": 0.5, "rules": {"pinned": ["a"]}}]},
+        {
+            "exploration_share": 0.9,
+            "variants": [{"name": "b", "share": 1, "rules": {"repeats": {"least": 2, "most": 2}}}],
+        },
     ],
 )
 def test_contradictions_are_refused(values: dict[str, object]) -> None:
