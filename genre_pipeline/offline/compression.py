@@ -193,7 +193,8 @@ def texts_per_second(towers: Mapping[str, "ItemTower"], texts: list[str], rounds
 
 def ndcg(vectors: np.ndarray, trial: Trial) -> np.ndarray:
     """float64 [users]: nDCG@10 of each user's held-out item among all that the user has not had, by the cosine of its
-    vector to the mean of those before.
+    vector to the mean of those before. What scores the same stands before it: vectors that tell nothing apart are worth
+    nothing.
     """
     profiles = np.zeros((len(trial.held_out), vectors.shape[1]), dtype=np.float32)
     np.add.at(profiles, trial.users, vectors[trial.items])
@@ -204,7 +205,7 @@ def ndcg(vectors: np.ndarray, trial: Trial) -> np.ndarray:
         begin, end = np.searchsorted(trial.users, [start, start + len(scores)])
         wanted = scores[np.arange(len(scores)), trial.held_out[block]]
         scores[trial.users[begin:end] - start, trial.items[begin:end]] = -np.inf
-        rank = (scores > wanted[:, None]).sum(1)
+        rank = (scores >= wanted[:, None]).sum(1) - 1
         found[block] = np.where(rank < K, 1 / np.log2(rank + 2), 0)
     return found
 

@@ -53,6 +53,10 @@ def test_what_points_at_the_answer_is_perfect() -> None:
     np.testing.assert_allclose(ndcg(vectors, asked), [1, 1])
 
 
+def test_vectors_that_tell_nothing_apart_are_worth_nothing(trial: Trial) -> None:
+    assert not ndcg(np.ones((len(trial.texts), 4), dtype=np.float32), trial).any()
+
+
 def test_the_table_has_the_original_first_and_every_variant_beside_it(trial: Trial, variants: list[Variant]) -> None:
     table = measured(variants, trial, seed=0, rounds=1)
     assert table["variant"].to_list() == ["float32", "float16", "bfloat16", "int8"]
