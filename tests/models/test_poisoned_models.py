@@ -128,15 +128,16 @@ def test_a_poisoned_model_folder_is_refused(tmp_path: Path, poisoned_by: Poison)
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("poisoned_by", POISONS, ids=lambda poison: poison.__name__)
+# The weights of `configuration_of_another_width` are the pinned ones: it is judged when they are loaded.
+@pytest.mark.parametrize(
+    "poisoned_by",
+    [poison for poison in POISONS if poison is not configuration_of_another_width],
+    ids=lambda poison: poison.__name__,
+)
 def test_pinned_weights_refuse_what_was_changed_unread(tmp_path: Path, poisoned_by: Poison) -> None:
     folder, canary = tiny_encoder(tmp_path / "model", ["film"]), tmp_path / "canary"
     pin = locate_encoder(str(folder)).weights_sha256
-    digest = (folder / WEIGHTS).read_bytes()
     poisoned_by(folder, canary)
-    is_changed = not (folder / WEIGHTS).is_file() or (folder / WEIGHTS).read_bytes() != digest
-    if not is_changed and poisoned_by is configuration_of_another_width:
-        pytest.skip("the weights are the pinned ones; their configuration is judged when they are loaded")
     with pytest.raises(ModelFileError):
         locate_encoder(str(folder), weights_sha256=pin)
     assert not canary.exists()
