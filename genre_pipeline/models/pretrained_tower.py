@@ -6,6 +6,7 @@ is decided here, once.
 
 import copy
 import tempfile
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,7 +30,7 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 class PretrainedTower(LayeredTower):
     """A tower over a network of transformers."""
 
-    layer_paths: ClassVar[Mapping[str, str]] = {}
+    layer_paths: ClassVar[Mapping[str, str]]
     """Model type to where its stacked layers lie: the types that can be cut in two."""
 
     def __init__(self, config: TowerConfig, network: Any, tokenizer: Any, identity: str) -> None:
@@ -120,15 +121,17 @@ class PretrainedTower(LayeredTower):
             tokenizer = {name: (Path(scratch) / name).read_bytes() for name in _TOKENIZER}
         return {BACKBONE: self.network.config.to_json_string(use_diff=False).encode(), **tokenizer}
 
+    @abstractmethod
     def _states(self, part: Any, mask: Tensor, **given: Tensor) -> Tensor:
         """Last states [B, T, H] of a part of the network, given `input_ids` [B, T] or `inputs_embeds` [B, T, H]."""
-        raise NotImplementedError
 
-    def _upper_part(self, keep: int) -> Any:
-        raise NotImplementedError
-
+    @abstractmethod
     def _lower_part(self, keep: int) -> Any:
-        raise NotImplementedError
+        """The network up to its layer `keep`, which gives that layer's states."""
+
+    @abstractmethod
+    def _upper_part(self, keep: int) -> Any:
+        """The network from there on, which takes them."""
 
     def _vectors(self, states: Tensor, mask: Tensor) -> Tensor:
         vectors = pooled(states, mask, self.config.pooled_by)  # [B, H]
