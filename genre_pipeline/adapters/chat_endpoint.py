@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,7 +38,7 @@ class ChatEndpointConfig(Settings):
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; None where the endpoint wants none."""
     proxy: str | None = None
-    """URL of a proxy on the way there; those that the environment names are not used."""
+    """http or https URL of a proxy on the way there; those that the environment names are not used."""
     structured_output: Literal["none", "json_object", "json_schema"] = "none"
     """What the endpoint can be held to: any JSON, or the scheme's own JSON schema (as `response_format`)."""
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -56,6 +57,13 @@ class ChatEndpointConfig(Settings):
         if parts.username or parts.password or parts.query:
             raise ValueError("must hold no key or password: name an environment variable in api_key_env")
         return url.rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _proxy_is_a_url(cls, proxy: str | None) -> str | None:
+        if proxy is not None and (urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname):
+            raise ValueError("must be an http or https URL")
+        return proxy
 
 
 class NotAnsweredError(Exception):
@@ -84,15 +92,14 @@ class NotAnsweredError(Exception):
         """When the endpoint wants to be asked again."""
 
 
-class ChatAnswer(Settings):
+@dataclass(frozen=True)
+class ChatAnswer:
     """A reply's text and what it cost; None where the endpoint did not say."""
 
     text: str
     """Empty where the model said nothing."""
     input_tokens: int | None
-    """Tokens read."""
     output_tokens: int | None
-    """Tokens written."""
 
 
 class ChatEndpoint:
@@ -153,7 +160,7 @@ def _key(variable: str | None) -> SecretStr | None:
     value = os.environ.get(variable, "").strip()
     if not value:
         raise ConfigError(
-            f"The environment variable {variable}, which generation.model.endpoint.api_key_env names, is not set",
+            f"The environment variable {variable}, which generation.model.http.api_key_env names, is not set",
             remedy=f"Set {variable} to the endpoint's key, or name another variable.",
         )
     return SecretStr(value)
@@ -198,9 +205,7 @@ def _understood(raw: bytes) -> ChatAnswer:
         raise NotAnsweredError("the reply is not of the protocol", may_be_paid=True) from error
     if not isinstance(text, str) or not isinstance(usage, dict):
         raise NotAnsweredError("the reply is not of the protocol", may_be_paid=True)
-    return ChatAnswer(
-        text=text, input_tokens=_count(usage.get("prompt_tokens")), output_tokens=_count(usage.get("completion_tokens"))
-    )
+    return ChatAnswer(text, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
 
 
 def _count(value: object) -> int | None:

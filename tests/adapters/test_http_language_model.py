@@ -136,8 +136,10 @@ def test_what_may_have_been_paid_is_counted_at_the_worst_and_not_sent_again(
 
 def test_a_reply_of_ten_megabytes_is_cut_off_while_it_comes_in() -> None:
     with chat_server(lambda body, nth: Turn("huge")) as server:
-        door(server, deadline_s=5, reply_bytes=50_000).complete([PROMPT])
-    assert HUGE_BYTES == 10_000_000
+        (reply,) = door(server, deadline_s=5, reply_bytes=50_000).complete([PROMPT])
+    assert isinstance(reply, CallFailed)
+    assert reply.detail == "the reply is over 50,000 bytes"
+    assert 50_000 < server.huge_bytes_sent < HUGE_BYTES == 10_000_000
 
 
 def test_an_endpoint_that_does_not_say_what_it_took_is_counted_at_the_most() -> None:
@@ -218,11 +220,18 @@ def test_the_key_reaches_the_endpoint_and_nobody_else(
 
 def test_a_key_that_is_not_there_and_a_key_in_the_url_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MODEL_KEY", raising=False)
-    with pytest.raises(ConfigError, match="MODEL_KEY"):
+    with pytest.raises(ConfigError, match=r"MODEL_KEY, which generation\.model\.http\.api_key_env names"):
         HttpLanguageModel(HttpModelConfig(model="m", api_key_env="MODEL_KEY"), {})
     for url in (f"http://user:{SECRET}@host/v1", f"http://host/v1?key={SECRET}", "file:///etc/passwd"):
         with pytest.raises(ValueError, match="must"):
             HttpModelConfig(model="m", url=url)
+
+
+@pytest.mark.parametrize("proxy", ["proxy.example:3128", "socks5://proxy.example", "http://"])
+def test_a_proxy_that_cannot_be_used_is_refused_before_the_night(proxy: str) -> None:
+    with pytest.raises(ValueError, match="http or https URL"):
+        HttpModelConfig(model="m", proxy=proxy)
+    assert HttpModelConfig(model="m", proxy="http://proxy.example:3128").proxy == "http://proxy.example:3128"
 
 
 def test_who_answers_is_part_of_the_identity_and_how_fast_is_not() -> None:

@@ -46,6 +46,8 @@ class ChatServer:
         """Of the replies that went out whole, with their usage."""
         self.tokens_charged = 0
         """Those, and all that hung, broke or overflowed, at the length they were allowed."""
+        self.huge_bytes_sent = 0
+        """Of the bodies of `huge`, as far as the other side took them."""
         self.in_flight = self.most_in_flight = 0
         self.url = ""
 
@@ -106,6 +108,7 @@ class ChatServer:
             for _part in range(HUGE_BYTES // 100_000):
                 writer.write(b"x" * 100_000)
                 await writer.drain()
+                self.huge_bytes_sent += 100_000
 
 
 async def _send(
