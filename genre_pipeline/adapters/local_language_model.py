@@ -6,7 +6,7 @@ it says how far a reply is independent of the batch it was computed in.
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -55,6 +55,11 @@ class LocalLanguageModel(LanguageModel):
         drawn = f"t{choice.temperature:g}-p{choice.top_p:g}-s{self._seed}" if choice.temperature else "greedy"
         precision = "bf16" if self._is_half else "fp32"
         return f"{self._files.identity}/{precision}/{drawn}-r{choice.repetition_penalty:g}"
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Find the weights; convert those in GGUF."""
+        if "_files" not in vars(self):
+            self._files = self._found(say)
 
     def complete(self, prompts: Sequence[Prompt]) -> Sequence[Reply | CallFailed]:
         """One answer a prompt, in their order."""
@@ -124,11 +129,14 @@ class LocalLanguageModel(LanguageModel):
 
     @cached_property
     def _files(self) -> ModelFiles:
+        return self._found()
+
+    def _found(self, say: Callable[[str], None] = lambda line: None) -> ModelFiles:
         config = self._config
         gguf = find_gguf(config.source)
         if gguf is None:
             return locate_causal(config.source, weights_sha256=config.weights_sha256, offline=config.offline)
-        return locate_causal(str(converted_gguf(gguf, self._cache, sha256=config.weights_sha256)))
+        return locate_causal(str(converted_gguf(gguf, self._cache, sha256=config.weights_sha256, say=say)))
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ replies. A failure is data here, not an exception: one of many prompts may fail,
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -103,6 +103,13 @@ class LanguageModel(ABC):
     @abstractmethod
     def identity(self) -> str:
         """Model and sampling parameters, all that a reply depends on besides the prompt; part of a cache key."""
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Look for what `identity` tells of, and make what is made once; `say` hears of what takes long.
+
+        Raises `ModelFileError` where weights cannot be had. Without this it happens at the first use.
+        """
+        del say
 
     def most(self, prompt: Prompt) -> Spending:
         """What asking this may take at the most: known before it is asked."""

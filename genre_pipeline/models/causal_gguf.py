@@ -8,6 +8,7 @@ damaged one gives itself away and is made again.
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from genre_pipeline.contracts.errors import ModelFileError
@@ -47,8 +48,12 @@ def find_gguf(source: str) -> Path | None:
     return found[0] if found else None
 
 
-def converted_gguf(source: Path, cache: Path, *, sha256: str | None = None) -> Path:
-    """The folder made of a GGUF file, in `cache`; converted now if it is not there whole. `sha256` pins the source.
+def converted_gguf(
+    source: Path, cache: Path, *, sha256: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Path:
+    """The folder made of a GGUF file, in `cache`; converted now if it is not there whole, and `say` hears of it.
+
+    `sha256` pins the source.
 
     Raises:
         ModelFileError: the file is not the pinned one, or transformers cannot read it.
@@ -57,6 +62,7 @@ def converted_gguf(source: Path, cache: Path, *, sha256: str | None = None) -> P
         check_sha256(source, sha256)
     folder = cache / f"{files_sha256([source])[:16]}-{_VERSION}"
     if not _is_whole(folder):
+        say(f"{source.name}: converted from GGUF, once")
         _convert_into(source, folder)
     return folder
 
@@ -89,8 +95,11 @@ def _convert_into(source: Path, folder: Path) -> None:
 
 def _convert(source: Path, target: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, modeling_gguf_pytorch_utils
+    from transformers.utils import logging
 
+    # Its reader of GGUF has a bar past the switch that all other bars of transformers heed.
+    modeling_gguf_pytorch_utils.tqdm = logging.tqdm
     where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name, "local_files_only": True}
     try:
         with without_progress_bar():

@@ -80,7 +80,7 @@ def _model(project: Project, say: Say) -> LanguageModel | None:
     if model is None:
         return None
     try:
-        _ = model.identity
+        model.prepare(say)
     except ModelFileError as error:
         if project.config.generation.model.is_required:
             raise

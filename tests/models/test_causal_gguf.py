@@ -47,8 +47,10 @@ def test_several_files_are_a_question(source: Path) -> None:
 
 
 def test_what_is_converted_and_whole_is_not_converted_again(source: Path, converted: Path) -> None:
-    assert converted_gguf(source, converted.parent) == converted
-    assert converted_gguf(source, converted.parent, sha256=SHA256) == converted
+    told: list[str] = []
+    assert converted_gguf(source, converted.parent, say=told.append) == converted
+    assert converted_gguf(source, converted.parent, sha256=SHA256, say=told.append) == converted
+    assert told == []
 
 
 def test_other_weights_than_the_pinned_are_refused(source: Path, converted: Path) -> None:
@@ -59,6 +61,9 @@ def test_other_weights_than_the_pinned_are_refused(source: Path, converted: Path
 @pytest.mark.parametrize("damage", ["model.safetensors", "converted.json"])
 def test_a_damaged_conversion_is_made_again_and_garbage_is_named(source: Path, converted: Path, damage: str) -> None:
     (converted / damage).write_bytes(b"{}" if damage == "converted.json" else b"weight\0")
+    told: list[str] = []
     with pytest.raises(ModelFileError, match=r"model\.gguf cannot be read"):
-        converted_gguf(source, converted.parent)
+        converted_gguf(source, converted.parent, say=told.append)
+    assert len(told) == 1
+    assert told[0].startswith("model.gguf: converted from GGUF")
     assert [path.name for path in converted.parent.iterdir()] == [converted.name]
