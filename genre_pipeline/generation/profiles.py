@@ -23,8 +23,7 @@ from genre_pipeline.contracts.tables import UserProfiles
 from genre_pipeline.generation.hostile import plain
 from genre_pipeline.generation.replies import first_lines, is_texts, json_object
 from genre_pipeline.generation.requests import Answer, ParseProblem, Request, Value
-from genre_pipeline.generation.scheme import Resolved, Scheme, make_request
-from genre_pipeline.generation.templates import Style, Templates
+from genre_pipeline.generation.scheme import Resolved, Scheme
 from genre_pipeline.generation.validation import TextRule, problem_of
 from genre_pipeline.generation.vocabulary import INTEREST, Vocabulary
 
@@ -55,11 +54,8 @@ class Profiles(Scheme):
     """Makes requests for users, and the table `UserProfiles` of what came of them."""
 
     name: ClassVar[str] = USER_PROFILES
-
-    def __init__(self, config: ProfilesConfig, templates: Templates, style: Style) -> None:
-        self.config, self.style = config, style
-        self._version = f"{templates.version}-{style}"
-        self._template = templates.user_profiles.of(style)
+    is_personal: ClassVar[bool] = True
+    config: ProfilesConfig
 
     def requests(self, histories: pl.DataFrame) -> list[Request]:
         """One request a row of `told_histories`. Titles are told and no ids: a model has no use for them."""
@@ -99,11 +95,8 @@ class Profiles(Scheme):
         ranked = Counter(name for item in history for name in item[INTERESTS])
         vocabulary = [name for name, _count in sorted(ranked.items(), key=lambda pair: (-pair[1], pair[0]))]
         fields = {"history": history, "vocabulary": vocabulary}
-        schema = _schema(config, vocabulary) if self.style == "json" else None
-        return make_request(
-            self.name, row[USER_ID], fields, template=self._template, version=self._version, schema=schema,
-            is_personal=True, shown=_as_words(history, vocabulary) if self.style == "lines" else {},
-        )  # fmt: skip
+        shown = _as_words(history, vocabulary) if self.style == "lines" else {}
+        return self._asked(row[USER_ID], fields, schema=_schema(config, vocabulary), shown=shown)
 
     def _read_json(self, reply: str) -> tuple[list[str], str] | ParseProblem:
         found = json_object(reply, (INTERESTS, PROFILE))

@@ -40,7 +40,7 @@ class Request:
     """One question about one item or user."""
 
     scheme: str
-    """`item_summaries`, `user_profiles` or `synthetic_items`; a name of contracts/names.py."""
+    """The scheme's name: that of the asset it makes, or `written_reasons`."""
     subject: str
     """The item or user that it is about."""
     is_personal: bool

@@ -19,8 +19,7 @@ from genre_pipeline.contracts.tables import ItemSummaries
 from genre_pipeline.generation.hostile import plain
 from genre_pipeline.generation.replies import first_lines, is_texts, json_object
 from genre_pipeline.generation.requests import Answer, ParseProblem, Request, Value
-from genre_pipeline.generation.scheme import Resolved, Scheme, make_request
-from genre_pipeline.generation.templates import Style, Templates
+from genre_pipeline.generation.scheme import Resolved, Scheme
 from genre_pipeline.generation.validation import TextRule, problem_of
 
 SUMMARY, TAGS = "summary", "tags"
@@ -48,17 +47,15 @@ class Summaries(Scheme):
     """Makes requests for items, and the table `ItemSummaries` of what came of them."""
 
     name: ClassVar[str] = ITEM_SUMMARIES
-
-    def __init__(self, config: SummariesConfig, templates: Templates, style: Style) -> None:
-        self.config, self.style = config, style
-        self._version = f"{templates.version}-{style}"
-        self._template = templates.item_summaries.of(style)
+    is_personal: ClassVar[bool] = False
+    config: SummariesConfig
 
     def requests(self, items: pl.DataFrame) -> list[Request]:
         """One request an item (schema `Items`) that has any text, in the order of `items`."""
         rows = items.select(ITEM_ID, TITLE, DESCRIPTION, CATEGORIES).iter_rows(named=True)
-        fields = ((row[ITEM_ID], self._fields(row)) for row in rows)
-        return [self._request(item_id, shown) for item_id, shown in fields if shown[TITLE] or shown[DESCRIPTION]]
+        told = ((row[ITEM_ID], self._fields(row)) for row in rows)
+        schema = _schema(self.config)
+        return [self._asked(item_id, one, schema=schema) for item_id, one in told if one[TITLE] or one[DESCRIPTION]]
 
     def parse(self, request: Request, reply: str) -> Value | ParseProblem:
         """{"summary": str, "tags": [str]}; tags that are not the item's own are left out, not complained of."""
@@ -89,12 +86,6 @@ class Summaries(Scheme):
             DESCRIPTION: plain(row[DESCRIPTION], config.max_description_characters),
             CATEGORIES: [name for name in names if name][:10],
         }
-
-    def _request(self, item_id: str, fields: dict[str, Any]) -> Request:
-        schema = _schema(self.config) if self.style == "json" else None
-        return make_request(
-            self.name, item_id, fields, template=self._template, version=self._version, schema=schema, is_personal=False
-        )
 
     def _read_json(self, reply: str) -> tuple[str, list[str]] | ParseProblem:
         found = json_object(reply, (SUMMARY, TAGS))

@@ -23,8 +23,7 @@ from genre_pipeline.generation.hostile import plain
 from genre_pipeline.generation.profiles import INTERESTS, PROFILE
 from genre_pipeline.generation.replies import first_lines, json_object
 from genre_pipeline.generation.requests import Answer, ParseProblem, Request, Value
-from genre_pipeline.generation.scheme import Resolved, Scheme, make_request
-from genre_pipeline.generation.templates import Style, Templates
+from genre_pipeline.generation.scheme import Resolved, Scheme
 from genre_pipeline.generation.validation import TextRule, problem_of
 
 CATEGORY, PLACE, SIMILARITY = "category", "place", "similarity"
@@ -58,11 +57,8 @@ class Synthetic(Scheme):
     """Makes requests for users with short histories, and the table `SyntheticItems` of what came of them."""
 
     name: ClassVar[str] = SYNTHETIC_ITEMS
-
-    def __init__(self, config: SyntheticConfig, templates: Templates, style: Style) -> None:
-        self.config, self.style = config, style
-        self._version = f"{templates.version}-{style}"
-        self._template = templates.synthetic_items.of(style)
+    is_personal: ClassVar[bool] = True
+    config: SyntheticConfig
 
     def requests(self, histories: pl.DataFrame, profiles: pl.DataFrame | None = None) -> list[Request]:
         """One request a row of `told_histories` with few items; `profiles` (schema `UserProfiles`) feed them."""
@@ -137,11 +133,7 @@ class Synthetic(Scheme):
             for title, interests in zip(row["titles"], row[INTERESTS], strict=True)
         ]
         fields = {"history": history, PROFILE: row[PROFILE] or "", "count": self.config.count}
-        schema = _schema(self.config) if self.style == "json" else None
-        return make_request(
-            self.name, row[USER_ID], fields, template=self._template, version=self._version, schema=schema,
-            is_personal=True,
-        )  # fmt: skip
+        return self._asked(row[USER_ID], fields, schema=_schema(self.config))
 
     def _read_json(self, reply: str) -> list[dict[str, str]] | ParseProblem:
         found = json_object(reply, ("items",))

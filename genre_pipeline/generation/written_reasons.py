@@ -16,8 +16,7 @@ from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.generation.hostile import plain
 from genre_pipeline.generation.replies import first_lines, json_object
 from genre_pipeline.generation.requests import Answer, ParseProblem, Request, Value
-from genre_pipeline.generation.scheme import Scheme, make_request
-from genre_pipeline.generation.templates import Style, Templates
+from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.generation.validation import TextRule, problem_of
 
 REASON = "reason"
@@ -42,11 +41,8 @@ class WrittenReasons(Scheme):
     """Makes requests for the first places of lists, and puts what came of them before the other reasons."""
 
     name: ClassVar[str] = "written_reasons"
-
-    def __init__(self, config: WrittenReasonsConfig, templates: Templates, style: Style) -> None:
-        self.config, self.style = config, style
-        self._version = f"{templates.version}-{style}"
-        self._template = templates.written_reasons.of(style)
+    is_personal: ClassVar[bool] = True
+    config: WrittenReasonsConfig
 
     def told(self, lists: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
         """What requests are made of, a row each: the listed items of the first places that have a title.
@@ -101,11 +97,7 @@ class WrittenReasons(Scheme):
             DESCRIPTION: plain(row[DESCRIPTION], self.config.max_description_characters),
             REASONS: [plain(reason, 200) for reason in row[REASONS]],
         }
-        schema = _schema(self.config) if self.style == "json" else None
-        return make_request(
-            self.name, row[USER_ID], fields, template=self._template, version=self._version, schema=schema,
-            is_personal=True,
-        )  # fmt: skip
+        return self._asked(row[USER_ID], fields, schema=_schema(self.config))
 
 
 def _schema(config: WrittenReasonsConfig) -> dict[str, Any]:
