@@ -27,7 +27,7 @@ from genre_pipeline.features.nearest import similar_items_table
 from genre_pipeline.features.similarity import l2_normalise
 from genre_pipeline.features.vector_column import to_matrix
 from genre_pipeline.offline.dataset import Prepared, training_set
-from genre_pipeline.offline.personal_lists import personal_lists, repeats_beyond, rules_of
+from genre_pipeline.offline.personal_lists import personal_lists, repeats_beyond, rules_of, under_filters
 from genre_pipeline.project import Project
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.popularity import PopularityConfig, popular_lists, popularity
@@ -95,7 +95,8 @@ def similar_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     `publishing.similar_vectors` names.
     """
     day = context.partition_key
-    data = everything_known(project, load_night(project, day), day)
+    night = load_night(project, day)
+    data = under_filters(everything_known(project, night, day), night.data.items, project.config.rules)
     rows = data.item_ids.to_frame(ITEM_ID).join(
         project.partitions.read(SIMILAR_SPACE, day), on=ITEM_ID, how="left", maintain_order="left"
     )
@@ -117,7 +118,7 @@ def popular_items(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     """The most popular items as of the day's end, overall and in each category."""
     day = context.partition_key
     night = load_night(project, day)
-    data = everything_known(project, night, day)
+    data = under_filters(everything_known(project, night, day), night.data.items, project.config.rules)
     settings = _tuned(project, day).settings["popularity"]
     assert isinstance(settings, PopularityConfig)
     frame = popular_lists(popularity(data, settings), data, night.data.items, k=project.config.publishing.popular_k)

@@ -1,6 +1,7 @@
 """Everybody's list as of a day's end, with reasons and under the configured rules: the last step of the core."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from genre_pipeline.recommenders.base import Recommender, Report, recommend
 from genre_pipeline.recommenders.hybrid import Blend
 from genre_pipeline.recommenders.reasons import with_reasons
 from genre_pipeline.recommenders.ruled_lists import RuledNight, ruled_lists, with_said_reasons, without_said_reasons
-from genre_pipeline.recommenders.rules import RulesConfig
+from genre_pipeline.recommenders.rules import RulesConfig, allowed_items
 from genre_pipeline.recommenders.shared_interests import Interests, with_shared_interests
 from genre_pipeline.recommenders.suite import HYBRID, popular_scores
 
@@ -68,9 +69,17 @@ def repeats_beyond(lists: pl.DataFrame, past: pl.DataFrame, config: GenreConfig)
     return int(had.select((pl.col("len").cast(pl.Int64) - allowed).clip(lower_bound=0).sum()).item())
 
 
+def under_filters(data: TrainingSet, items: pl.DataFrame, rules: RulesConfig) -> TrainingSet:
+    """`data` with those candidates alone that no filter and no ban forbids: for lists that are made for nobody."""
+    return replace(data, is_candidate=data.is_candidate & allowed_items(rules, items, data.item_ids))
+
+
 def rules_of(rules: RulesConfig) -> dict[str, Any]:
-    """What the rules decided, for a manifest; nothing where they are the default ones."""
-    return {} if rules.is_default else {"rules": rules.model_dump(mode="json", exclude_defaults=True)}
+    """The rules as they are written, for a manifest; nothing where they are the default ones.
+
+    With what an arm says: a rule set back to its default there is no default.
+    """
+    return {} if rules.is_default else {"rules": rules.model_dump(mode="json", exclude_unset=True)}
 
 
 def _night(data: TrainingSet, items: pl.DataFrame, config: GenreConfig) -> RuledNight:

@@ -21,8 +21,10 @@ RULES = {
 
 def test_a_night_under_rules_is_published_with_its_variants(own_world: World) -> None:
     own_world.configure({"rules": RULES})
-    night = own_world.genre("run", "--date", DAY, "--select", "recommendations,publication")
+    night = own_world.genre("run", "--date", DAY, "--select", "recommendations,similar_items,popular_items,publication")
     assert night.code == 0, night.notes
+    for table, column in (("similar_items", "similar_item_id"), ("popular_items", "item_id")):
+        assert "i01" not in set(own_world.project.partitions.read(table, DAY)[column])
     lists = own_world.project.partitions.read("recommendations", DAY)
     assert "i01" not in set(lists["item_id"])
     assert set(lists["variant"]) == {"default", "pins"}

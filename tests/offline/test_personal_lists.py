@@ -12,6 +12,7 @@ from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.hybrid import HybridRecommender
 from genre_pipeline.recommenders.popularity import PopularityConfig, PopularityRecommender
 from genre_pipeline.recommenders.reasons import with_reasons
+from genre_pipeline.recommenders.rules import RulesConfig
 from genre_pipeline.recommenders.suite import popular_scores
 from tests.recommenders import tiny_world
 
@@ -59,6 +60,12 @@ def test_rules_name_each_users_variant_and_say_their_own_reasons(
     assert rules_of(under.rules)["rules"]["pinned"] == ["i91"]
     plain = plain_lists(parts, "ease", data, data.user_ids, tiny_world.items(), under, k=3)
     assert plain.columns == ["user_id", "item_id", "rank", "score", "variant"]
+
+
+def test_a_manifest_tells_an_arm_that_sets_a_rule_back() -> None:
+    arm = {"name": "by-score", "share": 0.5, "rules": {"relevance_share": 1.0}}
+    rules = RulesConfig.model_validate({"relevance_share": 0.5, "variants": [arm]})
+    assert rules_of(rules) == {"rules": {"relevance_share": 0.5, "variants": [arm]}}
 
 
 def test_only_repeats_beyond_the_rules_are_counted(data: TrainingSet, parts: dict[str, Recommender]) -> None:
