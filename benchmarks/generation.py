@@ -92,9 +92,6 @@ class MemoryLedger:
     def record(self, calls: Sequence[Call]) -> None:
         pass
 
-    def spending(self, day: date) -> Spending:
-        return Spending()
-
 
 @dataclass
 class Spent:

@@ -6,7 +6,6 @@ What belongs here: writing, finding and erasing its rows. What does not: what a 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from typing import Any
 from uuid import uuid4
 
 import polars as pl
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from genre_pipeline.adapters.database import Database
 from genre_pipeline.adapters.table_definitions import llm_calls
 from genre_pipeline.contracts.language_model import Spending
-from genre_pipeline.generation.ledger import Call, Taken
+from genre_pipeline.generation.ledger import Call
 
 _KEYS_AT_ONCE = 500
 _TOKENS = llm_calls.c.input_tokens + llm_calls.c.output_tokens + llm_calls.c.assumed_tokens
@@ -58,21 +57,15 @@ class CallLedger:
 
     def spending(self, day: date) -> Spending:
         """What a night's calls have come to so far."""
-        columns = llm_calls.c
         with self._database.read() as connection:
-            query = _sums(columns.attempts, _TOKENS, columns.cost).where(columns.day == day)
-            calls, used, cost = connection.execute(query).one()
-        return Spending(int(calls), int(used), float(cost))
+            return _sum(connection, llm_calls.c.day == day)
 
-    def taken(self, request_keys: Sequence[str]) -> Taken:
+    def taken(self, request_keys: Sequence[str]) -> Spending:
         """What all calls under these keys took, on whatever night."""
-        columns, total = llm_calls.c, Taken()
+        total = Spending()
         with self._database.read() as connection:
             for start in range(0, len(request_keys), _KEYS_AT_ONCE):
-                wanted = columns.request_key.in_(request_keys[start : start + _KEYS_AT_ONCE])
-                query = _sums(_TOKENS, columns.cost, columns.latency_s).where(wanted)
-                tokens, cost, seconds = connection.execute(query).one()
-                total += Taken(int(tokens), float(cost), float(seconds))
+                total += _sum(connection, llm_calls.c.request_key.in_(request_keys[start : start + _KEYS_AT_ONCE]))
         return total
 
     def calls_of(self, day: date) -> pl.DataFrame:
@@ -87,8 +80,11 @@ class CallLedger:
         self._database.close()
 
 
-def _sums(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    return sa.select(*(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
+def _sum(connection: sa.Connection, of_rows: sa.ColumnElement[bool]) -> Spending:
+    columns = (llm_calls.c.attempts, _TOKENS, llm_calls.c.cost, llm_calls.c.latency_s)
+    query = sa.select(*(sa.func.coalesce(sa.func.sum(column), 0) for column in columns)).where(of_rows)
+    calls, tokens, cost, seconds = connection.execute(query).one()
+    return Spending(int(calls), int(tokens), float(cost), float(seconds))
 
 
 def erase_user(connection: sa.Connection, user_id: str) -> int:

@@ -91,9 +91,12 @@ class Spending:
     """Read and written."""
     cost: float = 0.0
     """Money, in the currency of the configured prices."""
+    seconds: float = 0.0
+    """The calls' own time, one after the other: calls that went out together took less. Nobody knows it before."""
 
     def __add__(self, other: "Spending") -> "Spending":
-        return Spending(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
+        tokens, seconds = self.tokens + other.tokens, self.seconds + other.seconds
+        return Spending(self.calls + other.calls, tokens, self.cost + other.cost, seconds)
 
 
 class LanguageModel(ABC):

@@ -173,7 +173,7 @@ class _Desk:
     def _received(self, key: str, question: _Question, reply: Reply | CallFailed) -> _Got:
         text = kept(reply.text) if isinstance(reply, Reply) else ""
         found = self.parse(question.first, text) if isinstance(reply, Reply) else reply
-        took = Spending(reply.attempts, reply.input_tokens + reply.output_tokens, reply.cost)
+        took = Spending(reply.attempts, reply.input_tokens + reply.output_tokens, reply.cost, reply.seconds)
         self.budget.settle(self.model.most(question.asked.prompt), took)
         self.counts.spending += took
         if reply.attempts:

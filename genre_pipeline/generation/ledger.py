@@ -1,4 +1,4 @@
-"""What the ledger of calls keeps, and what the room asks of it: a row a call, replies by key, a night's sum.
+"""What the ledger of calls keeps, and what the room asks of it: a row a call, and replies by key.
 
 The table behind it is `llm_calls`. A row is written when its reply has come and before it is used, and is never
 changed: what has been paid for is there after a crash, and nobody pays for it again.
@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, Protocol
-
-from genre_pipeline.contracts.language_model import Spending
 
 _KEPT_CHARACTERS = 100_000
 
@@ -52,21 +50,6 @@ class Call:
     """The night that asked."""
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What replies took, whoever asked for them, and whenever."""
-
-    tokens: int = 0
-    """Read and written, with those that were only assumed."""
-    cost: float = 0.0
-    """Money, in the currency of the configured prices."""
-    seconds: float = 0.0
-    """The calls' own time, one after the other: calls that went out together took less."""
-
-    def __add__(self, other: "Taken") -> "Taken":
-        return Taken(self.tokens + other.tokens, self.cost + other.cost, self.seconds + other.seconds)
-
-
 def kept(reply: str) -> str:
     """A reply as the ledger keeps it, and as it is therefore used: what comes back later must be the same.
 
@@ -83,6 +66,3 @@ class Ledger(Protocol):
 
     def record(self, calls: Sequence[Call]) -> None:
         """Write calls, durable on return."""
-
-    def spending(self, day: date) -> Spending:
-        """What a night's calls have come to so far."""

@@ -12,9 +12,9 @@ import polars as pl
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.language_model import Spending
 from genre_pipeline.contracts.names import AblationName
 from genre_pipeline.evaluation.result import WRITTEN_SCHEMA, EvaluationResult, RunFacts
-from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.offline.ablation_generation import GENERATION
 from genre_pipeline.offline.ablation_modalities import MODALITIES
 from genre_pipeline.offline.dataset import Prepared
@@ -102,7 +102,7 @@ class _Judgement:
     variant: Variant
     steps: list[Step]
     tuned: Tuned
-    taken: Taken | None
+    taken: Spending | None
 
 
 def _written(judgements: list[_Judgement]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.generation.ledger import Taken
+from genre_pipeline.contracts.language_model import Spending
 from genre_pipeline.offline.asking import asking
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.offline.generation import Ask, enricher
@@ -56,7 +56,7 @@ def generation_variants(prepared: Prepared, config: GenreConfig) -> Iterator[Var
     """`variants_asked`, by the configured model; each but off tells what its texts took."""
     tally = _Tally()
     for variant in variants_asked(prepared, config, asking(config, told=tally.add)):
-        tally.total = Taken()
+        tally.total = Spending()
         yield variant if variant.name == OFF else replace(variant, taken=lambda: tally.total)
 
 
@@ -64,9 +64,9 @@ def generation_variants(prepared: Prepared, config: GenreConfig) -> Iterator[Var
 class _Tally:
     """Of one variant: the next is made when the one before has been judged."""
 
-    total: Taken = field(default_factory=Taken)
+    total: Spending = field(default_factory=Spending)
 
-    def add(self, taken: Taken) -> None:
+    def add(self, taken: Spending) -> None:
         self.total += taken
 
 

@@ -10,10 +10,9 @@ from datetime import date
 
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.errors import ModelFileError
-from genre_pipeline.contracts.language_model import LanguageModel
+from genre_pipeline.contracts.language_model import LanguageModel, Spending
 from genre_pipeline.generation.budget import Budget
 from genre_pipeline.generation.calls import Answers, CallCounts, Report, ask
-from genre_pipeline.generation.ledger import Taken
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.offline.generation import Ask
@@ -58,7 +57,7 @@ def answered(
     return replace(made, answers=[*made.answers, *rest.answers], counts=_sum(made.counts, rest.counts))
 
 
-def asking(config: GenreConfig, *, say: Say = lambda line: None, told: Callable[[Taken], None] | None = None) -> Ask:
+def asking(config: GenreConfig, *, say: Say = lambda line: None, told: Callable[[Spending], None] | None = None) -> Ask:
     """Answers for commands that run without Dagster. The day that pays is the last one with data.
 
     `told` hears what the answers of each scheme took, also where they were paid for before.
@@ -69,7 +68,7 @@ def asking(config: GenreConfig, *, say: Say = lambda line: None, told: Callable[
     def ask_scheme(scheme: Scheme, requests: Sequence[Request]) -> Sequence[Answer]:
         made = answered(project, scheme, requests, day, say=say)
         if told is not None:
-            told(project.ledger.taken(made.keys) if made.keys else Taken())
+            told(project.ledger.taken(made.keys) if made.keys else Spending())
         return made.answers
 
     return ask_scheme

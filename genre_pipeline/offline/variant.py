@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from genre_pipeline.config import GenreConfig
-from genre_pipeline.generation.ledger import Taken
+from genre_pipeline.contracts.language_model import Spending
 from genre_pipeline.offline.dataset import Prepared
 
 
@@ -21,7 +21,7 @@ class Variant:
     """Whose lists stand for the variant."""
     is_tuned_as_reference: bool = False
     """What sets it apart from the reference is not looked at by tuning, which is then done once for both."""
-    taken: Callable[[], Taken] | None = None
+    taken: Callable[[], Spending] | None = None
     """What the texts written for it took, once its lists are made; None where nothing is written."""
 
 

@@ -62,7 +62,13 @@ def test_more_keys_than_a_statement_holds_are_all_found(ledger: CallLedger) -> N
 def test_a_night_adds_up_to_its_rows(ledger: CallLedger) -> None:
     assert ledger.spending(DAY) == Spending(0, 0, 0.0)
     ledger.record([CALL, FAILED, replace(CALL, day=DAY + timedelta(days=1), cost=9.0)])
-    assert ledger.spending(DAY) == Spending(calls=4, tokens=429, cost=0.75)
+    assert ledger.spending(DAY) == Spending(calls=4, tokens=429, cost=0.75, seconds=1.0)
+
+
+def test_what_keys_took_is_summed_over_all_nights(ledger: CallLedger) -> None:
+    ledger.record([CALL, FAILED, replace(CALL, day=DAY + timedelta(days=1)), replace(CALL, request_key="k2")])
+    assert ledger.taken(["k1", "k3"]) == Spending(calls=5, tokens=558, cost=1.0, seconds=1.5)
+    assert ledger.taken([]) == Spending()
 
 
 def test_rows_come_back_as_they_were_written(ledger: CallLedger) -> None:
