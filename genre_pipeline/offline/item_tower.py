@@ -23,7 +23,7 @@ from genre_pipeline.features.item_texts import compose_item_texts
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column
 from genre_pipeline.models.causal_gguf import converted_gguf, find_gguf
-from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig, augment_texts
+from genre_pipeline.preprocessing.augmentation_text import augmented_texts
 from genre_pipeline.training.loop import Report
 from genre_pipeline.training.splits import Split, end_of, split_by_time, split_leave_one_out
 from genre_pipeline.training.tower_config import TowerTrainingConfig
@@ -96,7 +96,7 @@ def learn_tower(
         "seed": config.seed,
         "device": config.features.device,
         "cache": config.home / "cache" / "layers",
-        "view": partial(_changed, config.preprocessing.augmentation.text),
+        "view": partial(_changed, items, config),
     }
     data = _training_set(split, items, vectors, config, has_clock=has_clock, only_known_items=True)
     validated = train_tower(
@@ -125,9 +125,17 @@ def _readable(training: TowerTrainingConfig, home: Path) -> TowerTrainingConfig:
     return training.model_copy(update={"tower": converted})
 
 
-def _changed(config: TextAugmentationConfig, texts: Sequence[str], seed: int) -> Sequence[str]:
-    """The texts as another view shows them."""
-    return augment_texts(pl.Series(texts, dtype=pl.String), config, seed=seed).to_list()
+def _changed(items: pl.DataFrame, config: GenreConfig, item_ids: pl.Series, seed: int) -> Sequence[str]:
+    """The texts of these items as another view shows them: fields lost, then words."""
+    asked, said = items.filter(pl.col(ITEM_ID).is_in(item_ids.unique().implode())), config.features.item_texts
+    changes = config.preprocessing.augmentation.text
+    texts = augmented_texts(
+        asked, lambda some: compose_item_texts(some, said)["text"], changes, seed=seed, fields=said.fields
+    )
+    seen = pl.DataFrame({ITEM_ID: item_ids}).join(
+        asked.select(ITEM_ID, text=texts), on=ITEM_ID, how="left", maintain_order="left"
+    )
+    return seen["text"].fill_null("").to_list()
 
 
 def _training_set(

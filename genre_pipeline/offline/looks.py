@@ -35,7 +35,7 @@ from genre_pipeline.offline.item_vectors import levelled
 from genre_pipeline.preprocessing.augmentation import AUDIO_KINDS, IMAGE_KINDS, TEXT_KINDS, each_alone
 from genre_pipeline.preprocessing.augmentation_audio import augment_windows, mask_spectra
 from genre_pipeline.preprocessing.augmentation_image import augment_squares
-from genre_pipeline.preprocessing.augmentation_text import augment_fields, augment_texts
+from genre_pipeline.preprocessing.augmentation_text import augmented_texts
 from genre_pipeline.preprocessing.image import ImageNormaliser
 from genre_pipeline.sources.media import read_media
 
@@ -120,11 +120,15 @@ def text_augmentation_table(items: pl.DataFrame, fields: ItemTextConfig, config:
     texts = compose_item_texts(items, fields)
     shown = texts.drop_nulls("text").sort(CONTENT_HASH).head(_TEXTS).select(ITEM_ID)
     some = items.join(shown, on=ITEM_ID, how="semi", maintain_order="left")
-    columns = {"as it is": compose_item_texts(some, fields)["text"]}
+
+    def compose(items: pl.DataFrame) -> pl.Series:
+        return compose_item_texts(items, fields)["text"]
+
+    columns = {"as it is": compose(some)}
     augmentation = config.preprocessing.augmentation.text
     for kind, alone in zip(TEXT_KINDS, each_alone(augmentation, TEXT_KINDS, strength=_GENTLY), strict=True):
-        changed = compose_item_texts(augment_fields(some, alone, seed=config.seed), fields)["text"]
-        columns[f"{kind}, p = {getattr(augmentation, kind):g}"] = augment_texts(changed, alone, seed=config.seed)
+        changed = augmented_texts(some, compose, alone, seed=config.seed, fields=fields.fields)
+        columns[f"{kind}, p = {getattr(augmentation, kind):g}"] = changed
     lines = [f"| {' | '.join(columns)} |", f"|{' --- |' * len(columns)}"]
     for row in pl.DataFrame(columns).iter_rows():
         lines.append(f"| {' | '.join(_cell(cell) for cell in row)} |")

@@ -11,7 +11,10 @@ from genre_pipeline.contracts.settings import Settings
 
 
 class AudioAugmentationConfig(Settings):
-    """Random change of sounds in training. Every probability is 0 unless set."""
+    """Random change of sounds in training. Every probability is 0 unless set.
+
+    The encoders come trained and hear none of it: it is shown beside the asset, and there for a training of your own.
+    """
 
     shift: float = Field(default=0.0, ge=0, le=1)
     """Probability that a window is shifted in time; what leaves at one end comes in at the other."""

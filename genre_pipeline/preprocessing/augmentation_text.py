@@ -15,7 +15,10 @@ from genre_pipeline.contracts.settings import Settings
 
 
 class TextAugmentationConfig(Settings):
-    """Random change of texts in training. Every probability is 0 unless set."""
+    """Random change of texts in training. Every probability is 0 unless set.
+
+    An item tower learns from such views of one item where `item_tower.pairs` asks for it.
+    """
 
     title_only: float = Field(default=0.0, ge=0, le=1)
     """Probability that an item shows its title alone, as many new items do."""

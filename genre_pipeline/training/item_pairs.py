@@ -23,8 +23,8 @@ from genre_pipeline.training.tower_config import ItemPairsConfig
 if TYPE_CHECKING:
     from genre_pipeline.models.tower import ItemTower
 
-View = Callable[[Sequence[str], int], Sequence[str]]
-"""(texts, seed) to as many texts, each changed a little."""
+View = Callable[[np.ndarray, int], Sequence[str]]
+"""(positions int64 [n], seed) to the texts of these items, each changed a little."""
 RECALL = "validation_recall"
 
 
@@ -62,7 +62,7 @@ class ItemPairsTask(TrainingTask[PairBatch]):
         held_out: np.ndarray | None = None,
     ) -> None:
         self.model, self.config, self.seed = tower, config, seed
-        self.view = view or (lambda texts, _seed: texts)
+        self.view = view or (lambda items, _seed: self.texts[items].tolist())
         self.texts = np.array([text or "" for text in texts], dtype=object)
         has_text = np.array([bool(text) for text in texts])
         self.pairs, self.known = pairs[has_text[pairs].all(axis=1)], np.flatnonzero(has_text)
@@ -119,7 +119,7 @@ class ItemPairsTask(TrainingTask[PairBatch]):
         return PairBatch(*left, *right, torch.from_numpy(pairs))
 
     def _tokens(self, items: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
-        ids, mask = padded(self.model.tokenise(self.view(self.texts[items].tolist(), seed)), pad=self.model.pad)
+        ids, mask = padded(self.model.tokenise(self.view(items, seed)), pad=self.model.pad)
         return torch.from_numpy(ids), torch.from_numpy(mask)
 
     def _scores(self, batch: PairBatch) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,11 +36,12 @@ from genre_pipeline.training.validation import NDCG, ValidationTarget, data_hist
 if TYPE_CHECKING:
     from genre_pipeline.models.sequence import SequenceModel
     from genre_pipeline.models.tower import ItemTower
-    from genre_pipeline.training.item_pairs import View
     from genre_pipeline.training.tower_task import TowerTask
 
 Say = Callable[[str], None]
 """Called with a line about what happens."""
+View = Callable[[pl.Series, int], Sequence[str]]
+"""(item ids, seed) to the texts of these items, each changed a little."""
 Plan = tuple[tuple[int, int], tuple[int, int]]
 """(planned epochs, best epoch) of the user tower alone, and of both together."""
 
@@ -211,7 +212,8 @@ class TowerStart:
         known = pl.DataFrame({ITEM_ID: self.data.item_ids})
         said = known.join(texts, on=ITEM_ID, how="left", maintain_order="left")["text"].to_list()
         pairs = consecutive_pairs(data_histories(self.data))
-        task = ItemPairsTask(self.reading.tower, said, pairs, config.pairs, seed=self.seed, view=view)
+        changed = None if view is None else lambda items, seed: view(self.data.item_ids.gather(items), seed)
+        task = ItemPairsTask(self.reading.tower, said, pairs, config.pairs, seed=self.seed, view=changed)
         train(task, config.pairs, seed=self.seed, device=self.device, checkpoints=checkpoints)
 
 

@@ -14,6 +14,9 @@ from genre_pipeline.models.causal import tiny_causal
 from genre_pipeline.offline import item_tower
 from genre_pipeline.offline.dataset import vectors_on
 from genre_pipeline.offline.item_tower import learn_tower, tower_on
+from genre_pipeline.preprocessing.augmentation import AugmentationConfig
+from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig
+from genre_pipeline.training.tower_config import ItemPairsConfig
 from genre_pipeline.training.tower_training import Verdict
 from tests.training.shop import tables, tiny_tower
 
@@ -84,6 +87,22 @@ def test_a_gguf_file_is_trained_from_what_it_was_converted_to(config, tmp_path):
         else:
             with pytest.raises(ModelFileError):
                 learn_tower(ITEMS, INTERACTIONS, {}, config, training=training)
+
+
+def test_the_configured_views_are_what_pairs_are_learned_of(config):
+    """Fields that are lost, and not words alone."""
+    items = ITEMS.with_columns(description=pl.col("title").str.to_uppercase())
+    pairs = config.item_tower.model_copy(update={"pairs": ItemPairsConfig(epochs=1, batch_size=16)})
+
+    def learned(**changes: float) -> np.ndarray:
+        text = TextAugmentationConfig(**changes)
+        preprocessing = config.preprocessing.model_copy(update={"augmentation": AugmentationConfig(text=text)})
+        changed = config.model_copy(update={"preprocessing": preprocessing})
+        return learn_tower(items, INTERACTIONS, {}, changed, training=pairs).validated.vectors
+
+    whole = learned()
+    for changes in ({"title_only": 1.0}, {"field_dropout": 0.5}, {"token_dropout": 0.3}):
+        assert not np.array_equal(learned(**changes), whole), changes
 
 
 @pytest.mark.usefixtures("always_wins")

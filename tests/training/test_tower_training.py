@@ -146,9 +146,10 @@ def test_pairs_come_first_where_they_are_asked_for(world, config):
     pairs = ItemPairsConfig(epochs=1, batch_size=16)
     told: list[int] = []
 
-    def view(texts, seed):
+    def view(item_ids, seed):
         told.append(seed)
-        return [text.split(" ", 1)[1] for text in texts]
+        texts = dict(world[1].select("item_id", "text").iter_rows())
+        return [texts[item_id].split(" ", 1)[1] for item_id in item_ids]
 
     with_pairs = trained(world, config.model_copy(update={"pairs": pairs}), view=view)
     assert told
