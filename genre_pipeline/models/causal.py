@@ -29,11 +29,6 @@ def locate_causal(source: str, *, weights_sha256: str | None = None, offline: bo
     return locate_model(source, CAUSAL, weights_sha256=weights_sha256, offline=offline)
 
 
-def load_causal(files: ModelFiles, *, device: str = "cpu") -> tuple[Any, Any]:
-    """(network without its head, in evaluation mode, float32, on `device`; fast tokenizer). Raises ModelFileError."""
-    return load_network(files).to(device), load_tokenizer(files.folder)
-
-
 def load_writer(files: ModelFiles, *, device: str = "cpu", is_half: bool = False) -> tuple[Any, Any]:
     """(network with its head, in evaluation mode, on `device`; fast tokenizer). `is_half` keeps it in bfloat16.
 

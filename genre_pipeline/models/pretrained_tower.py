@@ -19,7 +19,7 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.models.bert import load_tokenizer
 from genre_pipeline.models.lora import add_adapters
 from genre_pipeline.models.model_files import ModelFiles, load_network, unreadable
-from genre_pipeline.models.token_batches import shortened
+from genre_pipeline.models.token_batches import shortened, tokens_within
 from genre_pipeline.models.tower import LayeredTower, pooled
 from genre_pipeline.models.tower_config import TowerConfig
 
@@ -85,8 +85,9 @@ class PretrainedTower(LayeredTower):
         """Token ids int64 of each text, cut at `config.max_tokens`; a text without tokens is one token of padding."""
         if not texts:
             return []
-        prompted = [self.config.instruction + text for text in texts]
-        most, tail = self._most_tokens(), self.config.tail_tokens
+        config, tail = self.config, self.config.tail_tokens
+        most = tokens_within(self.network, config.max_tokens, config.source)
+        prompted = [config.instruction + text for text in texts]
         cut = {"verbose": False} if tail else {"truncation": True, "max_length": most}
         encoded = self.tokenizer(prompted, return_attention_mask=False, **cut)["input_ids"]
         return [shortened(np.asarray(ids or [self.pad], dtype=np.int64), most, tail) for ids in encoded]
@@ -167,16 +168,6 @@ class PretrainedTower(LayeredTower):
                 remedy=f"Use `fine_tune: lora` or `full`, or one of these: {', '.join(sorted(self.layer_paths))}.",
             )
         return self.layer_paths[kind]
-
-    def _most_tokens(self) -> int:
-        positions = int(self.network.config.max_position_embeddings)
-        if self.config.max_tokens > positions:
-            raise ConfigError(
-                f"The network {self.config.source} reads at most {positions} tokens",
-                remedy=f"Set the tower's `max_tokens` to {positions} or less.",
-                culprits=[self.config.max_tokens],
-            )
-        return self.config.max_tokens
 
 
 def part_of(network: Any, layer_path: str, layers: slice, **replaced: nn.Module) -> Any:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from genre_pipeline.contracts.errors import ConfigError
+
 Side = Literal["right", "left"]
 
 
@@ -15,6 +17,18 @@ def tokenise(tokenizer: Any, texts: list[str], max_tokens: int) -> pl.Series:
         return pl.Series(dtype=pl.List(pl.Int64))
     encoded = tokenizer(texts, truncation=True, max_length=max_tokens, return_attention_mask=False)
     return pl.Series(encoded["input_ids"], dtype=pl.List(pl.Int64))
+
+
+def tokens_within(network: Any, most: int, source: str) -> int:
+    """`most` tokens of a text, where a network of transformers has so many positions. Raises `ConfigError`."""
+    positions = int(network.config.max_position_embeddings)
+    if most > positions:
+        raise ConfigError(
+            f"The network {source} reads at most {positions} tokens",
+            remedy=f"Set its `max_tokens` to {positions} or less.",
+            culprits=[most],
+        )
+    return most
 
 
 def token_batches(
