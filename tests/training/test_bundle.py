@@ -100,3 +100,37 @@ def test_the_manifest_itself_is_pinned_by_the_digest(tmp_path: Path) -> None:
     load_bundle(tmp_path / "one", "item_tower")
     with pytest.raises(ModelFileError, match="sha256"):
         load_bundle(tmp_path / "one", "item_tower", sha256=sha256)
+
+
+def test_a_manifest_of_another_form_is_refused(tmp_path: Path) -> None:
+    _save(tmp_path / "one")
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    said = json.dumps({**manifest, "decisions": ["not", "a", "mapping"]})
+    for text in ("{}", "[]", "no json", '{"format": 1, "kind": "item_tower", "files": {}, "decisions": {}}', said):
+        (tmp_path / "one" / "manifest.json").write_text(text)
+        with pytest.raises(ModelFileError, match=r"manifest\.json"):
+            verify_bundle(tmp_path / "one")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "vocabulary.json", "manifest.json"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    _save(tmp_path / "one")
+    (tmp_path / "one" / name).unlink()
+    with pytest.raises(ModelFileError, match="lacks") as caught:
+        verify_bundle(tmp_path / "one")
+    assert caught.value.culprits == (name,)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ModelFileError, match="NaN or infinite"):
+        _save(tmp_path / "one", tensors={"weight": torch.tensor([1.0, value])})
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_bundle_never_overwrites(tmp_path: Path) -> None:
+    _save(tmp_path / "one")
+    with pytest.raises(ModelFileError, match="not empty"):
+        _save(tmp_path / "one")
+    with pytest.raises(ModelFileError, match="no model bundle"):
+        verify_bundle(tmp_path / "nowhere")

@@ -1,7 +1,5 @@
 import hashlib
 import json
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.sequence import SequenceModel
 from genre_pipeline.models.sequence_config import SequenceConfig
-from genre_pipeline.training.bundle import verify_bundle
 from genre_pipeline.training.sequence_bundle import load_sequence_bundle, save_sequence_bundle
 
 IDS = pl.Series("item_id", ["007", "a\nb", "ü"])
@@ -67,79 +64,6 @@ def test_equal_models_have_equal_digests(bundle: Path, tmp_path: Path) -> None:
         load_sequence_bundle(bundle, sha256=other)
 
 
-class _Canary:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("name", ["model.pkl", "weights.pt", "python_env.py", "nested/weights.safetensors"])
-def test_a_file_that_a_bundle_never_has_is_refused_unread(bundle: Path, tmp_path: Path, name: str) -> None:
-    canary = tmp_path / "canary"
-    (bundle / name).parent.mkdir(exist_ok=True)
-    (bundle / name).write_bytes(pickle.dumps(_Canary(canary)))
-    with pytest.raises(ModelFileError, match="refused") as caught:
-        load_sequence_bundle(bundle)
-    assert name in caught.value.culprits
-    assert not canary.exists()
-
-
-def test_a_pickle_under_the_name_of_the_weights_is_not_executed(bundle: Path, tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
-    payload = pickle.dumps(_Canary(canary))
-    (bundle / "weights.safetensors").write_bytes(payload)
-    with pytest.raises(ModelFileError, match="sha256"):
-        load_sequence_bundle(bundle)
-    _with_true_digests(bundle)
-    with pytest.raises(ModelFileError, match="cannot be read"):
-        load_sequence_bundle(bundle)
-    assert not canary.exists()
-    pickle.loads(payload)
-    assert canary.exists(), "the canary must be able to sing"
-
-
-def test_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
-    weights = bundle / "weights.safetensors"
-    (tmp_path / "elsewhere").write_bytes(weights.read_bytes())
-    weights.unlink()
-    weights.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ModelFileError, match="refused"):
-        load_sequence_bundle(bundle)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "item_ids.json"])
-def test_one_flipped_bit_is_noticed(bundle: Path, name: str) -> None:
-    content = bytearray((bundle / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (bundle / name).write_bytes(content)
-    with pytest.raises(ModelFileError, match="sha256") as caught:
-        load_sequence_bundle(bundle)
-    assert caught.value.culprits == (name,)
-
-
-@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "item_ids.json", "manifest.json"])
-def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
-    (bundle / name).unlink()
-    with pytest.raises(ModelFileError, match="lacks") as caught:
-        verify_bundle(bundle)
-    assert caught.value.culprits == (name,)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused_on_both_ways(bundle: Path, tmp_path: Path, value: float) -> None:
-    broken = _model()
-    with torch.no_grad():
-        broken.items.ids.weight[1, 2] = value
-    with pytest.raises(ModelFileError, match="NaN or infinite"):
-        save_sequence_bundle(broken, tmp_path / "broken", item_ids=IDS)
-    save_file({**broken.state_dict()}, bundle / "weights.safetensors")
-    _with_true_digests(bundle)
-    with pytest.raises(ModelFileError, match="NaN or infinite"):
-        load_sequence_bundle(bundle)
-
-
 def test_other_dimensions_than_the_configuration_says_are_refused(bundle: Path) -> None:
     tensors = load_file(bundle / "weights.safetensors")
     tensors["items.ids.weight"] = torch.zeros(4, 4)
@@ -152,33 +76,18 @@ def test_other_dimensions_than_the_configuration_says_are_refused(bundle: Path) 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("config.json", '{"network": {"width": 4, "auto_map": "x.py"}, "content_width": 2}'),
         ("config.json", "[]"),
-        ("config.json", "{"),
+        ("config.json", "{}"),
+        ("config.json", '{"network": {"width": 4}, "content_width": "two"}'),
         ("item_ids.json", '{"a": 1}'),
+        ("item_ids.json", "[1, 2, 3]"),
     ],
 )
 def test_files_of_another_form_are_refused(bundle: Path, name: str, text: str) -> None:
     (bundle / name).write_text(text)
     _with_true_digests(bundle)
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match=name.replace(".", r"\.")):
         load_sequence_bundle(bundle)
-
-
-def test_a_manifest_of_another_form_is_refused(bundle: Path) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    said = json.dumps({**manifest, "decisions": ["not", "a", "mapping"]})
-    for text in ("{}", "[]", "no json", '{"format": 1, "kind": "sequence", "files": {}, "decisions": {}}', said):
-        (bundle / "manifest.json").write_text(text)
-        with pytest.raises(ModelFileError, match=r"manifest\.json"):
-            load_sequence_bundle(bundle)
-
-
-def test_a_bundle_never_overwrites(bundle: Path) -> None:
-    with pytest.raises(ModelFileError, match="not empty"):
-        save_sequence_bundle(_model(), bundle, item_ids=IDS)
-    with pytest.raises(ModelFileError, match="no model bundle"):
-        load_sequence_bundle(bundle / "nowhere")
 
 
 def test_ids_must_match_the_model(tmp_path: Path) -> None:
