@@ -1,7 +1,8 @@
 """What goes over the wire: requests and answers, each with an example for the OpenAPI page."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,12 @@ class Part(BaseModel):
     vector: float = 0.0
     popularity: float = 0.0
     freshness: float = 0.0
+
+    @classmethod
+    def of(cls, given: Sequence[float]) -> Self:
+        """From a column of `Scored.parts`."""
+        published, vector, popularity, freshness = given
+        return cls(published=published, vector=vector, popularity=popularity, freshness=freshness)
 
 
 class RecommendedItem(BaseModel):

@@ -41,6 +41,9 @@ class Scored:
         return len(self.positions)
 
 
+NOTHING = Scored(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros((4, 0), dtype=np.float32))
+
+
 def by_score(pool: Pool, k: int) -> Scored:
     """The `k` best, equal scores by the smaller position; no reasons yet."""
     scores = pool.scores
@@ -74,8 +77,8 @@ def with_reasons(
 ) -> Scored:  # fmt: skip
     """The same with what a person can read of each item: why it is pinned or drawn, or what speaks for it."""
     liked = _closest_in_history(chosen.positions, run, user, config.reason_min_similarity)
-    is_near = _membership(run, pool.near)[chosen.positions]
-    is_popular = _membership(run, run.popular_order[: config.candidates_popular])[chosen.positions]
+    is_near = run.members(pool.near)[chosen.positions]
+    is_popular = run.members(run.popular_order[: config.candidates_popular])[chosen.positions]
     reasons = []
     for because, listed, close, popular in zip(liked, chosen.parts[0] > 0, is_near, is_popular, strict=True):
         found = [because] if because else [NEAR_REASON] if close else []
@@ -92,13 +95,6 @@ def with_nightly_reasons(chosen: Scored, listed: PublishedList) -> Scored:
     said = dict(zip(listed.positions.tolist(), listed.reasons, strict=True)) if listed.reasons else {}
     reasons = [said.get(at) or [POPULAR_REASON] for at in chosen.positions.tolist()]
     return Scored(chosen.positions, chosen.scores, chosen.parts, reasons)
-
-
-def _membership(run: PublishedRun, positions: np.ndarray) -> np.ndarray:
-    """bool [items]: whether an item is among `positions`."""
-    members = np.zeros(run.n_items, dtype=bool)
-    members[positions] = True
-    return members
 
 
 def _closest_in_history(positions: np.ndarray, run: PublishedRun, user: UserState, least: float) -> list[str | None]:

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules
-from genre_pipeline.serving.choosing import Scored, by_rules, by_score, with_nightly_reasons, with_reasons
+from genre_pipeline.recommenders.rules import ItemRules
+from genre_pipeline.serving.choosing import NOTHING, Scored, by_rules, by_score, with_nightly_reasons, with_reasons
 from genre_pipeline.serving.published import PublishedRun
 from genre_pipeline.serving.scorer import (
     Pool,
@@ -60,33 +60,26 @@ class Choice:
 
 
 def choose(
-    run: PublishedRun, user: UserState, listed: PublishedList, ask: Ask, config: ServingConfig, *, variant: str,
+    run: PublishedRun, user: UserState, listed: PublishedList, ask: Ask, config: ServingConfig, *, rules: ItemRules,
     seed: np.ndarray,
 ) -> Choice:  # fmt: skip
     """The list; empty only where nothing of the catalogue may be shown to anybody. `seed` is uint64 [1]."""
-    rules = run.rules[variant]
-    had = _membership(run, user.seen)
-    first = "popular" if variant == HOLDOUT else ask.strategy
+    had, listed = run.members(user.seen), listed.without(rules.boost)
     for allowed, notes in _let_go(run, rules, ask, had):
-        at_first = first if not notes else "popular"
-        for strategy in STRATEGIES[STRATEGIES.index(at_first) :]:
+        first = ask.strategy if not notes else "popular"
+        for strategy in STRATEGIES[STRATEGIES.index(first) :]:
             pool = _POOLS[strategy](run, user, listed, allowed, ask.k, config)
-            if pool is not None:
-                chosen = _shown(
-                    run,
-                    pool,
-                    rules,
-                    allowed,
-                    had if not notes else had & ~had,
-                    ask.k,
-                    user,
-                    seed,
-                    config,
-                    listed if strategy == "published" else None,
-                )
-                return Choice(strategy, chosen, [*notes, FEWER] if len(chosen) < ask.k else notes)
-    nothing = np.zeros(0, dtype=np.int64)
-    return Choice("popular", Scored(nothing, nothing.astype(np.float32), np.zeros((4, 0), dtype=np.float32)), [])
+            if pool is None:
+                continue
+            if rules.changes_nothing:
+                chosen = _by_score(run, pool, allowed, ask.k, user, config, listed if strategy == "published" else None)
+            else:
+                pool = filled(run, pool, allowed, run.n_items)
+                may_repeat = had if not notes else np.zeros_like(had)
+                chosen, is_pinned, is_drawn = by_rules(run, pool, rules, allowed, may_repeat, ask.k, seed)
+                chosen = with_reasons(chosen, pool, run, user, config, is_pinned, is_drawn)
+            return Choice(strategy, chosen, [*notes, FEWER] if len(chosen) < ask.k else notes)
+    return Choice("popular", NOTHING, [])
 
 
 def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> Iterator[tuple[np.ndarray, list[str]]]:
@@ -94,7 +87,7 @@ def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> I
     available_only = rules.rules.filters.available_only if ask.available_only is None else ask.available_only
     base = rules.is_allowed & (run.is_candidate if available_only else run.exists)
     wished = base & run.in_categories(ask.categories) if ask.categories else base
-    kept = ~_membership(run, run.positions_of(ask.exclude)) if ask.exclude else True
+    kept = ~run.members(run.positions_of(ask.exclude)) if ask.exclude else True
     unseen = ~had
     yield (wished if rules.rules.repeats.most else wished & unseen) & kept, []
     yield wished & kept, [ALL_SEEN]
@@ -104,25 +97,15 @@ def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> I
     yield base, [ALL_EXCLUDED]
 
 
-def _shown(
-    run: PublishedRun, pool: Pool, rules: ItemRules, allowed: np.ndarray, had: np.ndarray, k: int, user: UserState,
-    seed: np.ndarray, config: ServingConfig, listed: PublishedList | None,
+def _by_score(
+    run: PublishedRun, pool: Pool, allowed: np.ndarray, k: int, user: UserState, config: ServingConfig,
+    listed: PublishedList | None,
 ) -> Scored:  # fmt: skip
-    if rules.changes_nothing:
-        pool = filled(run, pool, allowed, k)
-        chosen = by_score(pool, k)
-        if listed is not None and listed.reasons and not len(user.history):
-            return with_nightly_reasons(chosen, listed)
-        return with_reasons(chosen, pool, run, user, config)
-    pool = filled(run, pool, allowed, run.n_items)
-    chosen, is_pinned, is_drawn = by_rules(run, pool, rules, allowed, had, k, seed)
-    return with_reasons(chosen, pool, run, user, config, is_pinned, is_drawn)
-
-
-def _membership(run: PublishedRun, positions: np.ndarray) -> np.ndarray:
-    members = np.zeros(run.n_items, dtype=bool)
-    members[positions] = True
-    return members
+    pool = filled(run, pool, allowed, k)
+    chosen = by_score(pool, k)
+    if listed is not None and listed.reasons and not len(user.history):
+        return with_nightly_reasons(chosen, listed)
+    return with_reasons(chosen, pool, run, user, config)
 
 
 _Offer = Callable[[PublishedRun, UserState, PublishedList, np.ndarray, int, ServingConfig], Pool | None]

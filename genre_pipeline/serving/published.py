@@ -104,6 +104,12 @@ class PublishedRun:
         """int64: positions of those of `item_ids` that the catalogue has, in their order."""
         return np.array([self.positions[item] for item in item_ids if item in self.positions], dtype=np.int64)
 
+    def members(self, positions: np.ndarray) -> np.ndarray:
+        """bool [items]: whether an item is among `positions`."""
+        members = np.zeros(self.n_items, dtype=bool)
+        members[positions] = True
+        return members
+
     def in_categories(self, names: Sequence[str]) -> np.ndarray:
         """bool [items]: items with at least one of these categories."""
         wanted = [self.category_numbers[name] for name in names if name in self.category_numbers]

@@ -7,7 +7,7 @@ user vector and the item's vector, and `popularity` log(1 + decayed count) over 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class PublishedList:
         low, high, floor = self.scores.min(), self.scores.max(), 1 / len(self.scores)
         share = (self.scores - low) / (high - low) if high > low else np.ones_like(self.scores)
         return (floor + (1 - floor) * share).astype(np.float32)
+
+    def without(self, boost: np.ndarray) -> "PublishedList":
+        """The same without what the night added for freshness, float32 [items]: the rules add it now."""
+        return replace(self, scores=self.scores - boost[self.positions])
 
 
 EMPTY_LIST = PublishedList(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))

@@ -123,9 +123,9 @@ def _as_lines(item_ids: list[str], chosen: Scored, *, is_new: bool) -> list[Scor
             score=score,
             is_new=is_new,
             reasons=reasons,
-            parts=Part(published=published, vector=vector, popularity=popularity, freshness=freshness),
+            parts=Part.of(parts),
         )
-        for item_id, score, (published, vector, popularity, freshness), reasons in columns
+        for item_id, score, parts, reasons in columns
     ]
 
 

@@ -6,6 +6,7 @@ One thread calls what reads and scores (the event loop); `recorder.log` and `loo
 import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError, UnknownItemError
 from genre_pipeline.contracts.names import SCORING_SERVICE
 from genre_pipeline.features.histories import HistoryConfig
-from genre_pipeline.recommenders.rules import DEFAULT, RulesConfig
+from genre_pipeline.recommenders.rules import DEFAULT, HOLDOUT, RulesConfig
 from genre_pipeline.recommenders.variants import user_seeds, variants_of
 from genre_pipeline.serving.answers import (
     ItemsAnswer,
@@ -29,7 +30,7 @@ from genre_pipeline.serving.answers import (
     SessionAnswer,
     SessionRequest,
 )
-from genre_pipeline.serving.choosing import POPULAR_REASON, Scored
+from genre_pipeline.serving.choosing import NOTHING, POPULAR_REASON, Scored, by_score
 from genre_pipeline.serving.doors import Clock, FeaturesDoor, Publication, TablesDoor
 from genre_pipeline.serving.following import HeldRun
 from genre_pipeline.serving.ladder import Ask, Strategy, choose
@@ -114,12 +115,14 @@ class RecommendationService:
         user_id = self.checked_user(user_id)
         ask, held = checked_ask(self.config, k=k, **wishes), self._on(surface)
         run = held.run
+        (variant,) = variants_of([user_id], self._rules)
+        if variant == HOLDOUT:
+            ask = replace(ask, strategy="popular")
         user, degraded = self._state_for(ask, held, user_id)
         wanted = max(self.config.candidates_published, ask.k)
         listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
         degraded += [problem] if problem else []
-        (variant,) = variants_of([user_id], self._rules)
-        choice = choose(run, user, listed, ask, self.config, variant=variant, seed=self._seed_of(user_id))
+        choice = choose(run, user, listed, ask, self.config, rules=run.rules[variant], seed=self._seed_of(user_id))
         return RecommendationsAnswer(
             user_id=user_id,
             recommendations=_lines(run, _some(choice.chosen)),
@@ -138,7 +141,8 @@ class RecommendationService:
         held = self._on(request.surface)
         run = held.run
         user = anonymous_state(run, [(event.item_id, event.event) for event in request.events], self._histories)
-        choice = choose(run, user, EMPTY_LIST, ask, config, variant=DEFAULT, seed=self._seed_of("\0".join(items)))
+        seed = self._seed_of("\0".join(items))
+        choice = choose(run, user, EMPTY_LIST, ask, config, rules=run.rules[DEFAULT], seed=seed)
         degraded = choice.degraded if len(user.history) else [NO_HISTORY, *choice.degraded]
         return SessionAnswer(
             unknown_items=[item for item in dict.fromkeys(items) if item not in run.positions],
@@ -191,7 +195,8 @@ class RecommendationService:
             return self._items(held, "published", found, SIMILAR_REASON, degraded)
         ask = Ask(k=k, strategy="similar")
         user = anonymous_state(run, [(item_id, "")], self._histories)
-        choice = choose(run, user, EMPTY_LIST, ask, self.config, variant=DEFAULT, seed=self._seed_of(item_id))
+        rules = run.rules[DEFAULT].filters_only
+        choice = choose(run, user, EMPTY_LIST, ask, self.config, rules=rules, seed=self._seed_of(item_id))
         reason = SIMILAR_REASON if choice.strategy == "similar" else POPULAR_REASON
         return self._items(held, choice.strategy, choice.chosen, reason, [*degraded, *choice.degraded])
 
@@ -210,7 +215,7 @@ class RecommendationService:
         inside = allowed & run.in_categories([category]) if category else allowed
         strategy: Strategy = "popular-in-category" if category and inside.any() else "popular"
         pool = popular_pool(run, inside if inside.any() else allowed)
-        chosen = _nothing() if pool is None else _as_popular(run, pool.positions, k)
+        chosen = NOTHING if pool is None else by_score(pool, k)
         return self._items(held, strategy, chosen, POPULAR_REASON, degraded)
 
     def checked_user(self, user_id: str) -> str:
@@ -258,12 +263,12 @@ class RecommendationService:
             table = read()
         except GenreError as error:
             _log.warning("tables: %s", type(error).__name__)
-            return _nothing(), [TABLES_DOWN]
+            return NOTHING, [TABLES_DOWN]
         allowed = run.is_candidate & run.rules[DEFAULT].is_allowed
         listed = [(run.positions.get(row.item_id), row.score) for row in (table.rows if table is not None else ())]
         found = [(at, score) for at, score in listed if at is not None and allowed[at]][:k]
         if not found:
-            return _nothing(), [empty]
+            return NOTHING, [empty]
         scores = np.array([score for _, score in found], dtype=np.float32)
         parts = np.zeros((4, len(found)), dtype=np.float32)
         parts[0] = scores
@@ -294,18 +299,6 @@ class RecommendationService:
         }
 
 
-def _nothing() -> Scored:
-    return Scored(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros((4, 0), dtype=np.float32))
-
-
-def _as_popular(run: PublishedRun, positions: np.ndarray, k: int) -> Scored:
-    order = np.argsort(-run.popularity[positions], kind="stable")[:k]
-    at = positions[order]
-    parts = np.zeros((4, len(at)), dtype=np.float32)
-    parts[2] = run.popularity[at]
-    return Scored(at, run.popularity[at], parts)
-
-
 def _some(chosen: Scored) -> Scored:
     if not len(chosen):
         raise NotPublishedError(
@@ -326,9 +319,9 @@ def _lines(run: PublishedRun, chosen: Scored) -> list[RecommendedItem]:
             rank=rank,
             score=score,
             reasons=reasons,
-            parts=Part(published=published, vector=vector, popularity=popularity, freshness=freshness),
+            parts=Part.of(parts),
         )
-        for rank, (at, score, (published, vector, popularity, freshness), reasons) in enumerate(values, start=1)
+        for rank, (at, score, parts, reasons) in enumerate(values, start=1)
     ]
 
 

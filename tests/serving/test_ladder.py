@@ -225,6 +225,37 @@ class TestRules:
             line.score == pytest.approx(sum(line.parts.model_dump().values()), abs=1e-5) for line in lines.values()
         )
 
+    def test_freshness_counts_once_in_a_list_that_the_night_made_with_it(self, night: Path) -> None:
+        rules = RulesConfig.model_validate({"freshness": {"boost": 0.5, "half_life_days": 10}})
+        plain, fresh = build_world(night), build_world(night, rules=rules)
+        boost = fresh.service.held.run.rules["default"].boost
+        positions = fresh.service.held.run.positions
+        fresh.tables.lists[USER] = [
+            (item, score + float(boost[positions[item]])) for item, score in plain.tables.lists[USER]
+        ]
+        wishes = {"strategy": "published"}
+        before, after = (
+            {line.item_id: line.parts for line in world.service.recommend(USER, 8, **wishes).recommendations}
+            for world in (plain, fresh)
+        )
+        assert before.keys() == after.keys()
+        assert {item: parts.published for item, parts in after.items()} == {
+            item: pytest.approx(parts.published, abs=1e-5) for item, parts in before.items()
+        }
+        assert any(parts.freshness for parts in after.values())
+
+    def test_similar_items_are_filtered_and_neither_pinned_nor_drawn(self, night: Path) -> None:
+        first, *rest = (line.item_id for line in build_world(night).service.similar("i02", 4).items)
+        rules = {"pinned": ["i24"], "exploration_share": 0.5, "banned": [first]}
+        world = build_world(night, rules=RulesConfig.model_validate(rules))
+        assert [line.item_id for line in world.service.similar("i02", 3).items] == rest
+
+    def test_the_holdout_needs_no_fresh_features(self, night: Path) -> None:
+        world = build_world(night, rules=RulesConfig(holdout_share=0.999))
+        world.features.is_down = True
+        answer = world.service.recommend(USER, 3)
+        assert (answer.variant, answer.strategy, answer.degraded) == ("holdout", "popular", [])
+
 
 class TestSurfaces:
     """Each surface has a publication of its own."""

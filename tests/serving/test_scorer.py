@@ -77,7 +77,7 @@ def chosen_by(
     who: UserState, listed: PublishedList, k: int, config: ServingConfig, **wishes: object
 ) -> tuple[str, Scored]:
     ask = replace(Ask(k=k), **wishes)  # type: ignore[arg-type]
-    choice = choose(run(), who, listed, ask, config, variant="default", seed=SEED)
+    choice = choose(run(), who, listed, ask, config, rules=run().rules["default"], seed=SEED)
     return choice.strategy, choice.chosen
 
 

@@ -89,9 +89,7 @@ def test_new_items_are_judged_by_their_text(client: TestClient) -> None:
     scores = {line["item_id"]: line for line in body["scores"]}
     assert scores["n1"]["score"] > scores["n2"]["score"]
     assert (scores["n1"]["is_new"], scores["i02"]["is_new"], scores["n3"]["score"]) == (True, False, 0.0)
-    assert body["degraded"] == ["no_published_list: the nightly run has no list for this user", NO_TEXT] or body[
-        "degraded"
-    ] == [NO_TEXT]
+    assert body["degraded"] == [NO_TEXT]
 
 
 @pytest.mark.parametrize(
