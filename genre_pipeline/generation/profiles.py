@@ -28,6 +28,7 @@ from genre_pipeline.generation.validation import TextRule, problem_of
 from genre_pipeline.generation.vocabulary import INTEREST, Vocabulary
 
 INTERESTS, PROFILE, WEIGHTS, SOURCES = "interests", "profile", "weights", "source_item_ids"
+ITEMS_HAD = "items_had"
 _SEPARATOR = re.compile(r"\s*[,;|]\s*|\s+and\s+")
 
 
@@ -39,7 +40,7 @@ class ProfilesConfig(Settings):
     max_items: int | None = Field(default=None, ge=1)
     """Users with more distinct items get none; None asks for everybody."""
     history: int = Field(default=20, ge=1)
-    """The newest so many items are told to the model."""
+    """The newest so many items are told to the model, also where it invents items."""
     max_title_characters: int = Field(default=120, ge=1)
     """A longer title is cut."""
     max_interests: int = Field(default=5, ge=1)
@@ -58,8 +59,15 @@ class Profiles(Scheme):
     config: ProfilesConfig
 
     def requests(self, histories: pl.DataFrame) -> list[Request]:
-        """One request a row of `told_histories`. Titles are told and no ids: a model has no use for them."""
-        return [self._request(row) for row in histories.iter_rows(named=True)]
+        """A request for each user of `told_histories` with as many items as `config` says.
+
+        Titles are told and no ids: a model has no use for them.
+        """
+        config, had = self.config, pl.col(ITEMS_HAD)
+        is_wanted = (
+            had >= config.min_items if config.max_items is None else had.is_between(config.min_items, config.max_items)
+        )
+        return [self._request(row) for row in histories.filter(is_wanted).iter_rows(named=True)]
 
     def parse(self, request: Request, reply: str) -> Value | ParseProblem:
         """{"interests": [str], "profile": str}: at least one interest that the user's own items carry."""
@@ -136,33 +144,31 @@ def told_histories(
     interactions: pl.DataFrame,
     items: pl.DataFrame,
     vocabulary: Vocabulary,
-    config: ProfilesConfig,
     *,
+    newest: int,
     has_clock: bool = True,
 ) -> pl.DataFrame:
     """What each user's request tells, of a past (`Interactions`) and a catalogue (`Items`).
 
-    user_id, item_ids, titles, when (YYYY-MM-DD; empty without a clock), interests (lists of lists), each newest first,
-    sorted by user.
+    user_id, items_had (distinct items, told or not), item_ids, titles, when (YYYY-MM-DD; empty without a clock),
+    interests (lists of lists), each the `newest` first, sorted by user.
 
-    Distinct items only, at their latest time; items without a title are left out, users as `config` says, and users
-    none of whose items carries an interest.
+    Distinct items only, at their latest time; items without a title are left out, and users none of whose items
+    carries an interest.
     """
     carried = vocabulary.carried.group_by(ITEM_ID, maintain_order=True).agg(pl.col(INTEREST).alias(INTERESTS))
     described = items.select(ITEM_ID, TITLE).drop_nulls().join(carried, on=ITEM_ID, how="left")
     latest = interactions.sort(TIMESTAMP, maintain_order=True).unique(
         [USER_ID, ITEM_ID], keep="last", maintain_order=True
     )
-    sizes = pl.len().over(USER_ID)
-    most = latest.height if config.max_items is None else config.max_items
-    wanted = latest.filter(sizes.is_between(config.min_items, most))
-    told = wanted.join(described, on=ITEM_ID, maintain_order="left").reverse().with_columns(
+    had = latest.with_columns(pl.len().over(USER_ID).alias(ITEMS_HAD))
+    told = had.join(described, on=ITEM_ID, maintain_order="left").reverse().with_columns(
         pl.col(INTERESTS).fill_null(pl.lit([], dtype=pl.List(pl.String))),
         pl.col(TIMESTAMP).dt.strftime("%Y-%m-%d" if has_clock else "").alias("when"),
     )  # fmt: skip
     columns = {"item_ids": ITEM_ID, "titles": TITLE, "when": "when", INTERESTS: INTERESTS}
-    lists = [pl.col(column).head(config.history).alias(name) for name, column in columns.items()]
-    grouped = told.group_by(USER_ID, maintain_order=True).agg(lists).sort(USER_ID)
+    lists = [pl.col(column).head(newest).alias(name) for name, column in columns.items()]
+    grouped = told.group_by(USER_ID, maintain_order=True).agg(pl.col(ITEMS_HAD).first(), *lists).sort(USER_ID)
     return grouped.filter(pl.col(INTERESTS).list.eval(pl.element().list.len()).list.sum() > 0)
 
 

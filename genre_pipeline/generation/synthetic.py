@@ -20,7 +20,7 @@ from genre_pipeline.contracts.names import SYNTHETIC_ITEMS
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import SyntheticItems
 from genre_pipeline.generation.hostile import plain
-from genre_pipeline.generation.profiles import INTERESTS, PROFILE
+from genre_pipeline.generation.profiles import INTERESTS, ITEMS_HAD, PROFILE
 from genre_pipeline.generation.replies import first_lines, json_object
 from genre_pipeline.generation.requests import Answer, ParseProblem, Request, Value
 from genre_pipeline.generation.scheme import Resolved, Scheme
@@ -62,7 +62,7 @@ class Synthetic(Scheme):
 
     def requests(self, histories: pl.DataFrame, profiles: pl.DataFrame | None = None) -> list[Request]:
         """One request a row of `told_histories` with few items; `profiles` (schema `UserProfiles`) feed them."""
-        few = histories.filter(pl.col("item_ids").list.len().is_between(self.config.min_items, self.config.max_items))
+        few = histories.filter(pl.col(ITEMS_HAD).is_between(self.config.min_items, self.config.max_items))
         if profiles is None:
             told = few.with_columns(pl.lit("").alias(PROFILE))
         else:

@@ -101,9 +101,8 @@ def snapped(
 def histories_to_tell(past: Past, summaries: pl.DataFrame | None, config: GenreConfig) -> pl.DataFrame:
     """`told_histories` of a past, by the vocabulary of its catalogue."""
     vocabulary = _vocabulary(past.items, summaries, config)
-    return told_histories(
-        past.interactions, past.items, vocabulary, config.generation.profiles, has_clock=past.has_clock
-    )
+    newest = config.generation.profiles.history
+    return told_histories(past.interactions, past.items, vocabulary, newest=newest, has_clock=past.has_clock)
 
 
 def interests(items: pl.DataFrame, generated: Generated, config: GenreConfig) -> Interests | None:

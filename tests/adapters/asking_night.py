@@ -64,7 +64,7 @@ def questions(
     if name == "item_summaries":
         return summaries, summaries.requests(catalogue.head(count)), summaries.frame
     vocabulary = learn_vocabulary(catalogue, config.vocabulary)
-    histories = told_histories(interactions(count, catalogue), catalogue, vocabulary, config.profiles)
+    histories = told_histories(interactions(count, catalogue), catalogue, vocabulary, newest=20)
     if name == "user_profiles":
         as_of = datetime(2026, 3, 2, tzinfo=UTC)
         return profiles, profiles.requests(histories), partial(profiles.frame, histories=histories, as_of=as_of)

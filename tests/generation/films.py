@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from genre_pipeline.generation.profiles import ProfilesConfig, told_histories
+from genre_pipeline.generation.profiles import told_histories
 from genre_pipeline.generation.settings import GenerationConfig
 from genre_pipeline.generation.vocabulary import VocabularyConfig, learn_vocabulary
 
@@ -50,8 +50,8 @@ def interactions() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def histories(catalogue: pl.DataFrame | None = None, config: ProfilesConfig | None = None) -> pl.DataFrame:
+def histories(catalogue: pl.DataFrame | None = None, newest: int = 20) -> pl.DataFrame:
     """What is told of the users, of the whole past."""
     known = items() if catalogue is None else catalogue
     vocabulary = learn_vocabulary(known, CONFIG.vocabulary)
-    return told_histories(interactions(), known, vocabulary, config or CONFIG.profiles)
+    return told_histories(interactions(), known, vocabulary, newest=newest)

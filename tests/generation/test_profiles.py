@@ -44,8 +44,11 @@ def test_histories_are_told_newest_first_with_times_and_without_ids(scheme: Prof
 
 
 def test_only_the_configured_users_and_the_newest_items_are_told() -> None:
-    assert films.histories(config=ProfilesConfig(min_items=2, max_items=3))["user_id"].to_list() == ["u2"]
-    assert films.histories(config=ProfilesConfig(history=2))["item_ids"].to_list()[0] == ["f3", "f2"]
+    few = GenerationConfig(profiles=ProfilesConfig(min_items=2, max_items=3)).schemes()[1]
+    assert [request.subject for request in few.requests(films.histories())] == ["u2"]
+    many = GenerationConfig(profiles=ProfilesConfig(min_items=2)).schemes()[1]
+    assert [request.subject for request in many.requests(films.histories())] == ["u1", "u2"]
+    assert films.histories(newest=2)["item_ids"].to_list()[0] == ["f3", "f2"]
 
 
 def test_an_interest_is_one_that_the_users_own_items_carry(scheme: Profiles) -> None:

@@ -34,6 +34,12 @@ def test_only_users_with_few_items_are_asked_about_and_profiles_feed_them(scheme
     assert plain[1].key("m") == chained[1].key("m")
 
 
+def test_who_is_asked_about_depends_on_no_other_scheme(scheme: Synthetic) -> None:
+    short = films.histories(newest=1)
+    assert short.select("user_id", "items_had").rows() == [("u1", 4), ("u2", 2), ("u3", 1)]
+    assert [request.subject for request in scheme.requests(short)] == ["u2", "u3"]
+
+
 def test_what_the_user_has_had_is_dropped_and_a_foreign_category_is_emptied(scheme: Synthetic) -> None:
     (request, _) = scheme.requests(films.histories())
     written = reply(("Saffron (1988)", "", "drama"), ("Pepper", "A cook travels.", "Drama"), ("Salt", "", "weapons"))
