@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from threading import Lock
 
 import polars as pl
 
@@ -24,7 +25,9 @@ _LOG_DAYS = 7
 
 
 class HeldRun:
-    """One run at a time. `look` may run in a thread beside the readers: a run is swapped by one assignment."""
+    """One run at a time. `look` may run in a thread beside the readers: they take the run as it is, and what changes it
+    takes turns.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class HeldRun:
         self._arriving: dict[str, set[str]] = {}
         self._uncounted: Counter[str] = Counter()
         self._counted_at: datetime | None = None
+        self._changing = Lock()
         self.problem: GenreError | None = None
         """Why the run that the pointer names is not the one held."""
 
@@ -88,10 +92,12 @@ class HeldRun:
 
     def note(self, events: pl.DataFrame) -> None:
         """Remember what users just had; what is popular follows within seconds."""
-        self._uncounted.update(events[ITEM_ID].to_list())
-        for user_id, items in _items_by_user(events).items():
-            self._since.setdefault(user_id, set()).update(items)
-            self._arriving.setdefault(user_id, set()).update(items)
+        by_user = _items_by_user(events)
+        with self._changing:
+            self._uncounted.update(events[ITEM_ID].to_list())
+            for user_id, items in by_user.items():
+                self._since.setdefault(user_id, set()).update(items)
+                self._arriving.setdefault(user_id, set()).update(items)
 
     def items_since(self, user_id: str) -> list[str]:
         """Items the user has had since the run, sorted."""
@@ -103,16 +109,18 @@ class HeldRun:
         is_due = self._counted_at is None or now - self._counted_at >= _COUNT_EVERY
         if not self._uncounted or self._run is None or not is_due:
             return
-        noted, self._uncounted, self._counted_at = self._uncounted, Counter(), now
-        self._run = _counted(self._run, noted)
+        with self._changing:
+            noted, self._uncounted, self._counted_at = self._uncounted, Counter(), now
+            self._run = _counted(self._run, noted)
 
     def forget(self, user_id: str) -> None:
         """Hold nothing of a user any more."""
-        self._since.pop(user_id, None)
-        self._arriving.pop(user_id, None)
-        if self._run is not None:
-            rows = {user: row for user, row in self._run.seen.rows.items() if user != user_id}
-            self._run = replace(self._run, seen=replace(self._run.seen, rows=rows))
+        with self._changing:
+            self._since.pop(user_id, None)
+            self._arriving.pop(user_id, None)
+            if self._run is not None:
+                rows = {user: row for user, row in self._run.seen.rows.items() if user != user_id}
+                self._run = replace(self._run, seen=replace(self._run.seen, rows=rows))
 
     def _take(self, live: Publication) -> None:
         # What is noted from here on may or may not be in the log when it is read: both are joined after.
@@ -121,10 +129,11 @@ class HeldRun:
         start = max(run.as_of, self._clock() - timedelta(days=_LOG_DAYS))
         events = self._tables.events_since(start)
         since = _items_by_user(events)
-        for user_id, items in self._arriving.items():
-            since.setdefault(user_id, set()).update(items)
         run = _counted(run, Counter(events[ITEM_ID].to_list()))
-        self._since, self._run, self.problem, self._uncounted = since, run, None, Counter()
+        with self._changing:
+            for user_id, items in self._arriving.items():
+                since.setdefault(user_id, set()).update(items)
+            self._since, self._run, self.problem, self._uncounted = since, run, None, Counter()
         _log.info("serving run %s as of %s: %d items", run.run_id, run.as_of.isoformat(), run.n_items)
 
 
