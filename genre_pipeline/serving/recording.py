@@ -1,7 +1,7 @@
 """What users do, on its way in: to the event log, which is on disk before anything is said, then to the fresh features.
 
-One thread calls `refresh` (the event loop), so that a user's features are read, merged and written without another
-event in between; `log` runs in another, in the order in which events came.
+One thread calls `refresh` and `forget` (the event loop), so that a user's features are read, merged and written without
+another event in between; `log` and `erase` run in another, in the order in which requests came.
 """
 
 import logging
@@ -85,14 +85,20 @@ class Recorder:
         self._pending = rows.tail(_MAX_PENDING)
         self._push_pending()
 
-    def forget(self, user_id: str) -> ForgottenAnswer:
-        """Delete a user's rows, online features, and what is held in memory. Raises TablesError, FeatureStoreError."""
+    def erase(self, user_id: str) -> Mapping[str, int]:
+        """Delete a user's rows in the tables; how many, by table. Raises TablesError."""
+        return self._tables.delete_user(user_id)
+
+    def forget(self, user_id: str, erased: Mapping[str, int]) -> ForgottenAnswer:
+        """After `erase`, delete the user's online features and what is held in memory. Raises FeatureStoreError.
+
+        Events that were logged before the rows were erased are merged by then, so that none of them comes back.
+        """
         self._pending = self._pending.filter(pl.col(USER_ID) != user_id)
         for held in self._held:
             held.forget(user_id)
         online = self._features.delete_online(_USER_VIEWS, user_id)
-        deleted = {**self._tables.delete_user(user_id), "online_features": online}
-        return ForgottenAnswer(deleted=deleted, remains=REMAINS)
+        return ForgottenAnswer(deleted={**erased, "online_features": online}, remains=REMAINS)
 
     def history(self, user_id: str) -> pl.DataFrame | None:
         """item_id, timestamp (Datetime us UTC), event of a user's latest items, newest first; None where unreadable."""

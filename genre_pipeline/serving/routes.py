@@ -151,10 +151,14 @@ def _add_writing(router: APIRouter, app: FastAPI, service: RecommendationService
         logged, new = await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.log, batch)
         return recorder.refresh(logged, new)
 
+    async def erase(user_id: str) -> ForgottenAnswer:
+        erased = await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.erase, user_id)
+        return recorder.forget(user_id, erased)
+
     @router.post("/events", response_model=EventsAnswer, summary="Record what users did")
     async def events(batch: Annotated[EventBatch, Body()]) -> Response:
         follow_pointer(app, service)
-        # Shielded: a caller that gives up, or the deadline, must not part the log from the features.
+        # Shielded, as below: a caller that gives up, or the deadline, must not part the log from the features.
         answer = await asyncio.shield(asyncio.ensure_future(record(batch.events)))
         metrics.events.labels("accepted").inc(answer.accepted)
         metrics.events.labels("duplicate").inc(answer.duplicates)
@@ -163,7 +167,7 @@ def _add_writing(router: APIRouter, app: FastAPI, service: RecommendationService
     @router.delete("/users/{user_id:id}", response_model=ForgottenAnswer, summary="Forget a user")
     async def forget(user_id: UserId) -> Response:
         name = service.checked_user(user_id)
-        return as_json(await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.forget, name))
+        return as_json(await asyncio.shield(asyncio.ensure_future(erase(name))))
 
 
 def _k(config: ServingConfig) -> Any:

@@ -1,6 +1,6 @@
 """The service itself: joins doors, published run and ladder, and gives every answer its provenance.
 
-One thread calls what reads and scores (the event loop); `recorder.log` and `look` may run in others.
+One thread calls what reads and scores (the event loop); `look`, `recorder.log` and `recorder.erase` run in others.
 """
 
 import gc

@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.features.item_texts import ItemTextConfig
+from genre_pipeline.serving.answers import Event
 from genre_pipeline.serving.app import create_app
 from genre_pipeline.serving.scoring import (
     ENCODER_FAILS,
@@ -143,6 +144,16 @@ def test_forgetting_a_user(client: TestClient, world: World) -> None:
     after = client.get("/v1/users/007/recommendations?k=3").json()
     assert after["strategy"] == "popular"
     assert client.delete("/v1/users/007").json()["deleted"] == {"recommendations": 0, "events": 0, "online_features": 0}
+
+
+def test_an_event_that_is_on_its_way_brings_no_forgotten_user_back(world: World) -> None:
+    recorder = world.service.recorder
+    logged, new = recorder.log([Event(user_id="007", item_id="i20")])
+    erased = recorder.erase("007")
+    recorder.refresh(logged, new)
+    assert recorder.forget("007", erased).deleted == {"recommendations": 1, "events": 1, "online_features": 3}
+    assert world.features.online("user_histories", ["007"])["item_ids"].to_list() == [None]
+    assert world.service.held.items_since("007") == []
 
 
 def test_popularity_follows_events_within_seconds(client: TestClient, world: World) -> None:
