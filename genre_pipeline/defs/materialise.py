@@ -99,6 +99,15 @@ def keeps_contract(asset: str, frame: pl.DataFrame, schema: type[dy.Schema]) -> 
     return passed(asset, "keeps_its_contract", not counts, rows=frame.height, broken_rules=json.dumps(dict(counts)))
 
 
+def rejects_result(
+    asset: str, frame: pl.DataFrame, manifest: Manifest, schema: type[dy.Schema], *, of: str, unit: str, **metadata: Any
+) -> Result:
+    """What a table of rejects tells: how many of each (a value of column `of`) broke which rule, counted as `unit`."""
+    by_rule = frame.group_by(of, "rule").len(unit).sort(of, "rule")
+    checks = [keeps_contract(asset, frame, schema)]
+    return result(frame, manifest, checks=checks, by_rule=dg.MetadataValue.json(by_rule.to_dicts()), **metadata)
+
+
 def sample_table(frame: pl.DataFrame, rows: int = _SAMPLE_ROWS) -> str:
     """The first rows as a Markdown table; long cells are cut, and users stay nameless."""
     head = frame.head(rows)

@@ -22,7 +22,16 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.tables import ItemVectors
 from genre_pipeline.defs.features import GROUP, dated, seen, write_vectors
-from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, picture, result, sample_table
+from genre_pipeline.defs.materialise import (
+    Result,
+    daily_asset,
+    keeps_contract,
+    passed,
+    picture,
+    rejects_result,
+    result,
+    sample_table,
+)
 from genre_pipeline.defs.shape import CONFIG, FUSED_PARTS, MADE_VECTORS, VECTOR_TABLES
 from genre_pipeline.features.extraction import FUSED
 from genre_pipeline.features.fusion import Fusion
@@ -70,17 +79,11 @@ def item_audio_vectors(context: dg.AssetExecutionContext, project: dg.ResourcePa
 def rejected_media(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """Files of the day that could not be read, each with its reason. Their items stay: that modality is masked."""
     day = context.partition_key
-    parts = [project.partitions.read(rejected_of(modality), day) for modality in project.config.features.media]
-    frame = pl.concat(parts)
+    modalities = project.config.features.media
+    frame = pl.concat([project.partitions.read(rejected_of(modality), day) for modality in modalities])
     manifest = project.partitions.write(REJECTED_MEDIA, day, frame)
-    by_rule = frame.group_by("modality", "rule").len("files").sort("modality", "rule")
-    return result(
-        frame,
-        manifest,
-        checks=[keeps_contract(REJECTED_MEDIA, frame, RejectedMedia)],
-        by_rule=dg.MetadataValue.json(by_rule.to_dicts()),
-        reasons=dg.MetadataValue.md(sample_table(frame, rows=_SHOWN_REJECTED)),
-    )
+    reasons = dg.MetadataValue.md(sample_table(frame, rows=_SHOWN_REJECTED))
+    return rejects_result(REJECTED_MEDIA, frame, manifest, RejectedMedia, of="modality", unit="files", reasons=reasons)
 
 
 @daily_asset(

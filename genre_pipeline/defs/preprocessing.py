@@ -10,7 +10,7 @@ from genre_pipeline.contracts.columns import ITEM_ID, PUBLISHED_AT
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEMS, REJECTED_ROWS, USERS
 from genre_pipeline.contracts.tables import Interactions, Items, RejectedRows, Users
-from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, result
+from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, passed, rejects_result, result
 from genre_pipeline.defs.night import rejected_of
 from genre_pipeline.preprocessing.cleaning import Cleaned, RowCounts, check_rejected_share
 from genre_pipeline.preprocessing.interactions import days_of_interactions, with_events
@@ -92,13 +92,7 @@ def rejected_rows(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     day = context.partition_key
     frame = pl.concat([project.partitions.read(rejected_of(table), day) for table in (INTERACTIONS, ITEMS, USERS)])
     manifest = project.partitions.write(REJECTED_ROWS, day, frame)
-    by_rule = frame.group_by("table", "rule").len("rows").sort("table", "rule")
-    return result(
-        frame,
-        manifest,
-        checks=[keeps_contract(REJECTED_ROWS, frame, RejectedRows)],
-        by_rule=dg.MetadataValue.json(by_rule.to_dicts()),
-    )
+    return rejects_result(REJECTED_ROWS, frame, manifest, RejectedRows, of="table", unit="rows")
 
 
 def _keep(project: Project, table: str, day: str, cleaned: Cleaned) -> Manifest:

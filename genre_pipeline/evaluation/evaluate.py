@@ -36,7 +36,8 @@ class EvaluationConfig(Settings):
     examples: int = 3
     """How many users the report shows with their lists."""
     ablate: tuple[AblationName, ...] = ()
-    """Ablations (`modalities`) made beside every evaluation, the nightly one too; each judges several variants."""
+    """Ablations (`modalities`, `generation`) made beside every evaluation, the nightly one too; each judges several
+    variants."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Belongs here: what each section of the page shows. Words and styles are in `repo
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -17,21 +17,16 @@ from genre_pipeline.evaluation.metrics import ACCURACY
 from genre_pipeline.evaluation.plots import bars, scale_over, whisker
 from genre_pipeline.evaluation.result import EvaluationResult
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 Row = dict[str, Any]
 _PLOTTED = ("ndcg", "recall")
 
 
 def render_report(result: EvaluationResult, ablations: Mapping[str, EvaluationResult] | None = None) -> str:
     """The whole page as HTML text, UTF-8, the same for the same result; `ablations` have a section, a table each."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates(Path(__file__).parent)
     environment.filters.update(number=labels.number, signed=labels.signed, p=labels.p_value, count=_count)
     names = result.recommenders()
     return environment.get_template("report.html").render(
@@ -53,6 +48,19 @@ def render_report(result: EvaluationResult, ablations: Mapping[str, EvaluationRe
         cost=_cost(result),
         ablations={name: ablation_rows(found) for name, found in (ablations or {}).items()},
         labels=labels,
+    )
+
+
+def page_templates(folder: Path) -> "Environment":
+    """The templates of a folder: what came from data is escaped, and a name that is not given is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

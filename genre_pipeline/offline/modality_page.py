@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from genre_pipeline.evaluation.report import page_templates
 from genre_pipeline.offline.looks import Looks, neighbours_of, plane_of
 
 _SHOWN_REJECTED = 200
@@ -24,15 +25,6 @@ def render_modalities(
     """The page as HTML text. `vectors` are tables by what they are called, `media` what `media_looks` gave by modality,
     `rejected` in schema `RejectedMedia`, the first of which are shown.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     spaces = [
         {
             "name": name,
@@ -42,11 +34,15 @@ def render_modalities(
         }
         for name, frame in vectors.items()
     ]
-    return environment.get_template("modality_page.html").render(
-        day=day,
-        items=items.height,
-        spaces=spaces,
-        media=media,
-        rejected=rejected.head(_SHOWN_REJECTED).to_dicts(),
-        n_rejected=rejected.height,
+    return (
+        page_templates(Path(__file__).parent)
+        .get_template("modality_page.html")
+        .render(
+            day=day,
+            items=items.height,
+            spaces=spaces,
+            media=media,
+            rejected=rejected.head(_SHOWN_REJECTED).to_dicts(),
+            n_rejected=rejected.height,
+        )
     )
