@@ -3,6 +3,7 @@
 Belongs here: choosing. Kept out: what a technique does (a file of its own each) and where media come from.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -63,24 +64,23 @@ class AudioTechniqueConfig(Settings):
         return self
 
 
-def image_extractor(config: ImageTechniqueConfig, *, weights: Path, device: str) -> MediaExtractor[Any]:
-    """The configured extractor of pictures. `weights` is the folder where converted weights are kept."""
-    if config.technique == "cnn":
-        return ImageCnn(weights, config.cnn, device=device)
-    if config.technique == "hf":
-        assert config.hf is not None
-        return HfImage(config.hf, device=device)
-    return Descriptors(config.descriptors)
+_BUILDERS: Mapping[type[Settings], Callable[[Any, Path, str], MediaExtractor[Any]]] = {
+    ImageCnnConfig: lambda chosen, weights, device: ImageCnn(weights, chosen, device=device),
+    HfImageConfig: lambda chosen, _weights, device: HfImage(chosen, device=device),
+    DescriptorsConfig: lambda chosen, _weights, _device: Descriptors(chosen),
+    MfccConfig: lambda chosen, _weights, _device: Mfcc(chosen),
+    LogMelConfig: lambda chosen, _weights, _device: LogMel(chosen),
+    MusicnnConfig: lambda chosen, weights, device: MusicnnFeatures(weights, chosen, device=device),
+    HfAudioConfig: lambda chosen, _weights, device: HfAudio(chosen, device=device),
+}
 
 
-def audio_extractor(config: AudioTechniqueConfig, *, weights: Path, device: str) -> MediaExtractor[Any]:
-    """The configured extractor of sounds. `weights` is the folder where converted weights are kept."""
-    if config.technique == "musicnn":
-        return MusicnnFeatures(weights, config.musicnn, device=device)
-    if config.technique == "hf":
-        assert config.hf is not None
-        return HfAudio(config.hf, device=device)
-    return LogMel(config.logmel) if config.technique == "logmel" else Mfcc(config.mfcc)
+def media_extractor(
+    config: ImageTechniqueConfig | AudioTechniqueConfig, *, weights: Path, device: str
+) -> MediaExtractor[Any]:
+    """The extractor that is configured. `weights` is the folder where converted weights are kept."""
+    chosen = getattr(config, config.technique)
+    return _BUILDERS[type(chosen)](chosen, weights, device)
 
 
 def _require_source(technique: str, named: Settings | None, modality: Modality) -> None:

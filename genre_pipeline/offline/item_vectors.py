@@ -20,8 +20,7 @@ from genre_pipeline.contracts.media import AudioInput, MediaBatch, Modality, Rej
 from genre_pipeline.contracts.tables import ItemVectors
 from genre_pipeline.features.fusion import Fusion, FusionConfig, fit_fusion
 from genre_pipeline.features.media_cache import NO_CONTENT, MediaCounts, encode_media, held_media, media_model
-from genre_pipeline.features.media_extraction import audio_extractor, image_extractor
-from genre_pipeline.features.media_extractor import MediaExtractor
+from genre_pipeline.features.media_extraction import media_extractor
 from genre_pipeline.features.modality_gates import co_consumed_pairs
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
@@ -55,7 +54,9 @@ def media_vectors(
     `ModelFileError` for missing weights, `SourceError` for a root that is no folder.
     """
     files = items.select(ITEM_ID, pl.col(modality).alias("location"))
-    extractor = media_extractor(modality, config)
+    technique = config.features.image if modality == "image" else config.features.audio
+    # Converted weights are kept beside the other caches.
+    extractor = media_extractor(technique, weights=config.home / "cache" / "weights", device=config.features.device)
     if files["location"].null_count() == files.height:
         nothing = MediaCounts(items.height, items.height, rejected=0, reused=0, encoded=0)
         return _all_masked(items, extractor.name), RejectedMedia.create_empty(), nothing
@@ -70,14 +71,6 @@ def media_vectors(
         sounds = read_media(files, "audio", root=root, config=config.media, known=known, index=index)
         batches = _all_levelled(sounds, config)
     return encode_media(items[ITEM_ID], batches, extractor, cache, preparation=preparation, held=held, report=report)
-
-
-def media_extractor(modality: Modality, config: GenreConfig) -> MediaExtractor[Any]:
-    """The configured technique of a modality; converted weights are kept beside the other caches."""
-    features, weights = config.features, config.home / "cache" / "weights"
-    if modality == "image":
-        return image_extractor(features.image, weights=weights, device=features.device)
-    return audio_extractor(features.audio, weights=weights, device=features.device)
 
 
 def fused_vectors(

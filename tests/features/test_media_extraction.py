@@ -10,22 +10,21 @@ from genre_pipeline.features.image_hf import HfImageConfig
 from genre_pipeline.features.media_extraction import (
     AudioTechniqueConfig,
     ImageTechniqueConfig,
-    audio_extractor,
-    image_extractor,
+    media_extractor,
 )
 
 
 @pytest.mark.parametrize("technique", ["cnn", "hf", "descriptors"])
 def test_the_configured_technique_reads_pictures(technique: str, tmp_path: Path) -> None:
     config = ImageTechniqueConfig(technique=technique, hf=HfImageConfig(source="/somewhere"))  # type: ignore[arg-type]
-    found = image_extractor(config, weights=tmp_path, device="cpu")
+    found = media_extractor(config, weights=tmp_path, device="cpu")
     assert (found.name, found.modality) == (f"image_{technique}", "image")
 
 
 @pytest.mark.parametrize("technique", ["mfcc", "logmel", "musicnn", "hf"])
 def test_the_configured_technique_reads_sounds(technique: str, tmp_path: Path) -> None:
     config = AudioTechniqueConfig(technique=technique, hf=HfAudioConfig(source="/somewhere"))  # type: ignore[arg-type]
-    found = audio_extractor(config, weights=tmp_path, device="cpu")
+    found = media_extractor(config, weights=tmp_path, device="cpu")
     assert (found.name, found.modality) == (f"audio_{technique}", "audio")
 
 
@@ -39,6 +38,6 @@ def test_a_model_by_name_needs_a_name() -> None:
 def test_missing_weights_are_an_error_that_names_three_ways(tmp_path: Path) -> None:
     config = ImageTechniqueConfig(cnn=ImageCnnConfig(source=str(tmp_path / "nothing")))
     with pytest.raises(ModelFileError) as refused:
-        _ = image_extractor(config, weights=tmp_path, device="cpu").model
+        _ = media_extractor(config, weights=tmp_path, device="cpu").model
     for way in ("package", "directory", "hub"):
         assert way in refused.value.remedy
