@@ -166,18 +166,6 @@ def fit_fusion(
     return Fusion({name: _Modality(whitenings[name], shared.get(name), weights[name]) for name in rows})
 
 
-def fuse(
-    vectors: Mapping[str, np.ndarray],
-    config: FusionConfig,
-    *,
-    training: np.ndarray | None = None,
-    pairs: np.ndarray | None = None,
-    seed: int = 0,
-) -> np.ndarray:
-    """`fit_fusion` and `apply` on the same items: float32 [n, width], rows of length 1 or zero."""
-    return fit_fusion(vectors, config, training=training, pairs=pairs, seed=seed).apply(vectors)
-
-
 def _training_pairs(pairs: np.ndarray | None, training: np.ndarray) -> np.ndarray:
     if pairs is None or not len(pairs):
         raise TrainingError(

@@ -62,8 +62,8 @@ class ItemPairsTask(TrainingTask[PairBatch]):
         held_out: np.ndarray | None = None,
     ) -> None:
         self.model, self.config, self.seed = tower, config, seed
-        self.view = view or (lambda items, _seed: self.texts[items].tolist())
-        self.texts = np.array([text or "" for text in texts], dtype=object)
+        self.texts = said = np.array([text or "" for text in texts], dtype=object)
+        self.view: View = view or (lambda items, _seed: said[items].tolist())
         has_text = np.array([bool(text) for text in texts])
         self.pairs, self.known = pairs[has_text[pairs].all(axis=1)], np.flatnonzero(has_text)
         self.held_out = None if held_out is None else held_out[has_text[held_out].all(axis=1)][: config.batch_size]

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genre_pipeline.contracts.errors import ContractError, TrainingError
-from genre_pipeline.features.fusion import Fusion, FusionConfig, fit_fusion, fuse
+from genre_pipeline.features.fusion import Fusion, FusionConfig, fit_fusion
 from genre_pipeline.features.modality_gates import co_consumed_pairs, fit_gates
 from genre_pipeline.features.shared_space import fit_shared_space
 from genre_pipeline.features.similarity import l2_normalise
@@ -182,14 +182,14 @@ def test_what_was_learned_is_plain_arrays_there_and_back(method: str) -> None:
 def test_what_cannot_be_fused_is_named() -> None:
     vectors = catalogue()
     with pytest.raises(TrainingError, match="items consumed together"):
-        fuse(vectors, FusionConfig(method="gated"))
+        fit_fusion(vectors, FusionConfig(method="gated"))
     with pytest.raises(TrainingError, match="nothing to learn") as caught:
-        fuse({**vectors, "audio": np.zeros((60, 6), dtype=np.float32)}, FusionConfig())
+        fit_fusion({**vectors, "audio": np.zeros((60, 6), dtype=np.float32)}, FusionConfig())
     assert caught.value.culprits == ("audio",)
     with pytest.raises(TrainingError, match="nothing to learn"):
-        fuse({}, FusionConfig())
+        fit_fusion({}, FusionConfig())
     with pytest.raises(ContractError, match="same items"):
-        fuse({**vectors, "text": vectors["text"][:3]}, FusionConfig())
+        fit_fusion({**vectors, "text": vectors["text"][:3]}, FusionConfig())
     with pytest.raises(ContractError, match="modalities and widths") as refused:
         fitted("mean", vectors).apply({"smell": vectors["text"]})
     assert refused.value.culprits == ("smell",)
@@ -199,4 +199,4 @@ def test_what_cannot_be_fused_is_named() -> None:
     }
     if all(rows.any() for rows in lonely.values()):
         with pytest.raises(TrainingError, match="in common"):
-            fuse(lonely, FusionConfig(method="gated"), pairs=alike())
+            fit_fusion(lonely, FusionConfig(method="gated"), pairs=alike())
