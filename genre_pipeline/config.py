@@ -77,6 +77,17 @@ class WrittenConfig(GenerationConfig):
     max_failed_share: float = Field(default=0.5, ge=0, le=1)
     """Share of what was put to the model that may fall back; with more, the asset's check stops what comes after it."""
 
+    @model_validator(mode="after")
+    def _cost_has_prices(self) -> Self:
+        model = self.model
+        has_prices = model.kind == "http" and (model.http.input_price or model.http.output_price)
+        if self.budget.cost is not None and model.kind != "none" and not has_prices:
+            raise ValueError(
+                "budget.cost limits nothing without a model behind an endpoint and its prices: set "
+                "model.http.input_price and model.http.output_price, or limit budget.tokens or budget.calls"
+            )
+        return self
+
 
 class GenreConfig(BaseSettings):
     """Everything a project decides."""

@@ -5,8 +5,9 @@ not even for a moment.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from genre_pipeline.contracts.language_model import Spending
 from genre_pipeline.contracts.settings import Settings
@@ -23,8 +24,14 @@ class BudgetConfig(Settings):
     """Requests that go out, with those that the endpoint turns away; None for no limit."""
     scheme_seconds: float | None = Field(default=None, gt=0)
     """After this long a scheme asks nothing new in this run; None for no limit."""
-    subjects: Mapping[str, int] = {}
-    """Scheme to how many items or users it asks about, the first by id; all where it is not named."""
+    subjects: Mapping[
+        Literal["item_summaries", "user_profiles", "synthetic_items", "written_reasons"], NonNegativeInt
+    ] = {}
+    """Scheme to how many items, users or places of lists it asks about, the first by id; all where it is not named."""
+
+    def subjects_of(self, scheme: str, available: int) -> int:
+        """How many of the `available` subjects a scheme may ask about."""
+        return next((most for name, most in self.subjects.items() if name == scheme), available)
 
 
 class Budget:

@@ -41,7 +41,7 @@ def answered(
     model = _model(project, say)
     if model is None:
         return _unasked(scheme, requests, "no language model")
-    limit = config.budget.subjects.get(scheme.name, len(requests))
+    limit = config.budget.subjects_of(scheme.name, len(requests))
     started = clock()
     made = ask(
         requests[:limit],

@@ -49,6 +49,19 @@ def test_a_slice_is_asked_and_the_rest_falls_back(tmp_path: Path) -> None:
     assert opened.ledger.spending(DAY).calls == 4
 
 
+def test_a_limit_that_would_limit_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"budget\.subjects\.item_sumaries"):
+        project(tmp_path, budget={"subjects": {"item_sumaries": 4}})
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        project(tmp_path, budget={"subjects": {"item_summaries": -1}})
+    free = {"kind": "http", "http": {"model": "m"}}
+    for model in (free, {"kind": "local"}):
+        with pytest.raises(ValueError, match=r"budget\.cost limits nothing"):
+            project(tmp_path, model=model, budget={"cost": 5.0})
+    priced = {"kind": "http", "http": {"model": "m", "output_price": 2.0}}
+    assert project(tmp_path, model=priced, budget={"cost": 5.0}).config.generation.budget.cost == 5.0
+
+
 def test_progress_tells_rate_and_time_left(tmp_path: Path) -> None:
     ticks = iter(range(0, 1000, 3))
     told: list[str] = []
