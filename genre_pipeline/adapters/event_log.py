@@ -12,19 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from genre_pipeline.adapters.table_definitions import events
-from genre_pipeline.contracts.columns import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
+from genre_pipeline.contracts.columns import EVENT_ID, VALUE
 from genre_pipeline.contracts.errors import ContractError
-from genre_pipeline.contracts.tables import TIME, Interactions
-
-EVENT_ID = "event_id"
-_SCHEMA: dict[str, pl.DataType] = {
-    EVENT_ID: pl.String(),
-    USER_ID: pl.String(),
-    ITEM_ID: pl.String(),
-    TIMESTAMP: TIME,
-    EVENT: pl.String(),
-    VALUE: pl.Float64(),
-}
+from genre_pipeline.contracts.tables import EVENT_LOG_SCHEMA, TIME, Interactions
 
 
 def event_frame(rows: pl.DataFrame | Sequence[Mapping[str, object]]) -> pl.DataFrame:
@@ -34,17 +24,19 @@ def event_frame(rows: pl.DataFrame | Sequence[Mapping[str, object]]) -> pl.DataF
     one event_id the first stays.
     """
     try:
-        given = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), schema=_SCHEMA, orient="row")
+        given = (
+            rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), schema=EVENT_LOG_SCHEMA, orient="row")
+        )
         if VALUE not in given.columns:
             given = given.with_columns(pl.lit(None, pl.Float64).alias(VALUE))
-        frame = given.select(pl.col(name).cast(kind) for name, kind in _SCHEMA.items())
+        frame = given.select(pl.col(name).cast(kind) for name, kind in EVENT_LOG_SCHEMA.items())
         Interactions.validate(frame.drop(EVENT_ID))
     except (pl.exceptions.PolarsError, TypeError, dy.exc.ValidationError) as error:
         raise ContractError(
             f"Events cannot be logged: {error}",
             remedy="Give event_id, user_id, item_id, timestamp (UTC), event and, where there is one, value.",
         ) from error
-    texts = [pl.col(name) for name, kind in _SCHEMA.items() if kind == pl.String]
+    texts = [pl.col(name) for name, kind in EVENT_LOG_SCHEMA.items() if kind == pl.String]
     bad = frame.filter((pl.col(EVENT_ID).str.len_bytes().fill_null(0) == 0) | has_nul(texts))
     if bad.height:
         raise ContractError(
@@ -91,5 +83,5 @@ def _between(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> 
     columns = [events.c[name] for name in Interactions.column_names()]
     query = sa.select(*columns).where(*conditions).order_by(events.c.timestamp, events.c.event_id)
     rows = [tuple(row) for row in connection.execute(query)]
-    schema = {name: kind for name, kind in _SCHEMA.items() if name != EVENT_ID}
+    schema = {name: kind for name, kind in EVENT_LOG_SCHEMA.items() if name != EVENT_ID}
     return Interactions.validate(pl.DataFrame(rows, schema=schema, orient="row"))

@@ -4,6 +4,7 @@ USER_ID = "user_id"
 ITEM_ID = "item_id"
 TIMESTAMP = "timestamp"
 EVENT = "event"
+EVENT_ID = "event_id"
 VALUE = "value"
 
 TITLE = "title"

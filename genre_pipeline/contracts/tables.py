@@ -37,6 +37,19 @@ class Interactions(dy.Schema):
         return pl.col("timestamp").dt.year().is_between(EARLIEST_YEAR, LATEST_YEAR)
 
 
+EVENT_LOG_SCHEMA = pl.Schema(
+    {
+        "event_id": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": TIME,
+        "event": pl.String(),
+        "value": pl.Float64(),
+    }
+)
+"""Columns of an event as it is logged: an interaction with an id of its own."""
+
+
 class Items(dy.Schema):
     """The catalogue, one row an item. Other columns a source carries are kept beside these."""
 

@@ -7,25 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from genre_pipeline.contracts.columns import EVENT, ITEM_ID, TIMESTAMP, USER_ID, VALUE
+from genre_pipeline.contracts.columns import EVENT, EVENT_ID, ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import RequestError
-from genre_pipeline.contracts.tables import EARLIEST_YEAR, LATEST_YEAR, TIME
+from genre_pipeline.contracts.tables import EARLIEST_YEAR, EVENT_LOG_SCHEMA, LATEST_YEAR
 from genre_pipeline.serving.answers import Event
 from genre_pipeline.serving.ladder import Ask, Strategy
 from genre_pipeline.serving.settings import ServingConfig
-
-EVENT_ID = "event_id"
-EVENT_LOG_SCHEMA = pl.Schema(
-    [
-        (EVENT_ID, pl.String()),
-        (USER_ID, pl.String()),
-        (ITEM_ID, pl.String()),
-        (TIMESTAMP, TIME),
-        (EVENT, pl.String()),
-        (VALUE, pl.Float64()),
-    ]
-)
-"""Columns of the event log."""
 
 
 def checked_id(name: str, value: str, limit_bytes: int) -> str:

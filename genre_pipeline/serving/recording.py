@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from genre_pipeline.contracts.columns import EVENT, EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP, USER_ID
+from genre_pipeline.contracts.columns import EVENT, EVENT_ID, EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP, USER_ID
 from genre_pipeline.contracts.errors import GenreError
 from genre_pipeline.contracts.names import USER_HISTORIES, USER_STATISTICS, USER_VECTORS
+from genre_pipeline.contracts.tables import EVENT_LOG_SCHEMA
 from genre_pipeline.features.histories import HistoryConfig
 from genre_pipeline.serving.answers import Event, EventsAnswer, ForgottenAnswer
 from genre_pipeline.serving.doors import Clock, FeaturesDoor, TablesDoor
 from genre_pipeline.serving.following import HeldRun
 from genre_pipeline.serving.freshness import refreshed_features
-from genre_pipeline.serving.limits import EVENT_ID, EVENT_LOG_SCHEMA, checked_events
+from genre_pipeline.serving.limits import checked_events
 from genre_pipeline.serving.settings import ServingConfig
 
 _log = logging.getLogger(__name__)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from genre_pipeline.contracts.errors import RequestError
+from genre_pipeline.contracts.tables import EVENT_LOG_SCHEMA
 from genre_pipeline.serving.answers import Event
-from genre_pipeline.serving.limits import EVENT_LOG_SCHEMA, checked_events, checked_id
+from genre_pipeline.serving.limits import checked_events, checked_id
 from genre_pipeline.serving.settings import ServingConfig
 
 NOW = datetime(2024, 3, 11, 6, tzinfo=UTC)
