@@ -20,7 +20,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 _TABLES = ("events", "catalogue", "popular_items", "similar_items", "recommendations", "publication", "runs")
 
-_VIEWS_POSTGRESQL = (
+VIEWS_POSTGRESQL = (
     """
         CREATE VIEW current_recommendations AS
         SELECT r.user_id, listed.position::integer AS rank, listed.item_id, c.title, listed.score,
@@ -53,7 +53,7 @@ _VIEWS_POSTGRESQL = (
     """,
 )
 
-_VIEWS_SQLITE = (
+VIEWS_SQLITE = (
     """
         CREATE VIEW current_recommendations AS
         SELECT r.user_id, listed.key + 1 AS rank, listed.value AS item_id, c.title,
@@ -97,7 +97,7 @@ def upgrade() -> None:
     _create_lists("popular_items", "category")
     _create_catalogue()
     _create_events()
-    for statement in _VIEWS_POSTGRESQL if op.get_bind().dialect.name == "postgresql" else _VIEWS_SQLITE:
+    for statement in VIEWS_POSTGRESQL if op.get_bind().dialect.name == "postgresql" else VIEWS_SQLITE:
         op.execute(statement)
 
 

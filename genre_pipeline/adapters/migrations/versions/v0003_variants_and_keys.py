@@ -1,11 +1,14 @@
 """The variant of each list, in the table and in the view, and the keys of the service.
 
 Types are written out here, not imported from today's definitions: a revision says what it made, whatever came later.
+The view before is that of revision 0001, which says it and never changes either.
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from genre_pipeline.adapters.migrations.versions.v0001_first_tables import VIEWS_POSTGRESQL, VIEWS_SQLITE
 
 revision = "0003"
 down_revision = "0002"
@@ -37,27 +40,6 @@ _VIEW_SQLITE = """
         JOIN json_each(r.item_ids) AS listed
         LEFT JOIN catalogue c ON c.run_id = r.run_id AND c.item_id = listed.value
     """
-_VIEW_POSTGRESQL_BEFORE = """
-        CREATE VIEW current_recommendations AS
-        SELECT r.user_id, listed.position::integer AS rank, listed.item_id, c.title, listed.score,
-               r.reasons -> (listed.position::integer - 1) AS reasons, r.run_id, n.as_of, p.surface
-        FROM publication p
-        JOIN runs n ON n.run_id = p.run_id
-        JOIN recommendations r ON r.run_id = p.run_id
-        CROSS JOIN LATERAL unnest(r.item_ids, r.scores) WITH ORDINALITY AS listed (item_id, score, position)
-        LEFT JOIN catalogue c ON c.run_id = r.run_id AND c.item_id = listed.item_id
-    """
-_VIEW_SQLITE_BEFORE = """
-        CREATE VIEW current_recommendations AS
-        SELECT r.user_id, listed.key + 1 AS rank, listed.value AS item_id, c.title,
-               json_extract(r.scores, '$[' || listed.key || ']') AS score,
-               json_extract(r.reasons, '$[' || listed.key || ']') AS reasons, r.run_id, n.as_of, p.surface
-        FROM publication p
-        JOIN runs n ON n.run_id = p.run_id
-        JOIN recommendations r ON r.run_id = p.run_id
-        JOIN json_each(r.item_ids) AS listed
-        LEFT JOIN catalogue c ON c.run_id = r.run_id AND c.item_id = listed.value
-    """
 
 
 def upgrade() -> None:
@@ -82,7 +64,7 @@ def downgrade() -> None:
     op.drop_table("api_keys")
     op.execute("DROP VIEW current_recommendations")
     op.drop_column("recommendations", "variant")
-    op.execute(_VIEW_POSTGRESQL_BEFORE if _is_postgresql() else _VIEW_SQLITE_BEFORE)
+    op.execute((VIEWS_POSTGRESQL if _is_postgresql() else VIEWS_SQLITE)[0])
 
 
 def _is_postgresql() -> bool:
