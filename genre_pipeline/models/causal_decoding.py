@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genre_pipeline.models.token_batches import padded
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -115,8 +117,8 @@ class _Batch:
         if shared:
             self._read(torch.tensor([list(texts[0][:shared])], device=model.device))
             self._cache.batch_repeat_interleave(len(texts))
-        ids, mask = _padded([text[shared:] for text in texts])
-        self._mask = torch.cat([self._mask.expand(len(texts), -1), torch.from_numpy(mask).to(model.device)], 1)
+        ids, mask = padded([text[shared:] for text in texts], pad=0, padding="left")
+        self._mask = torch.cat([self._mask.expand(len(texts), -1), torch.from_numpy(mask).to(self._mask)], 1)
         self._read(torch.from_numpy(ids).to(model.device))
         if has_memory:
             # Padding is no part of a text: what it is filled with must not count as said.
@@ -164,16 +166,6 @@ def _shared_start(texts: Sequence[Sequence[int]]) -> int:
     first, last = ordered[0], ordered[-1]  # every other lies between the two, and so shares what they share
     limit = min(map(len, texts)) - 1
     return next((place for place in range(limit) if first[place] != last[place]), limit)
-
-
-def _padded(texts: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """(token ids, mask), each int64 [texts, longest], padded on the left with zeros."""
-    longest = max(map(len, texts))
-    ids, mask = np.zeros((2, len(texts), longest), dtype=np.int64)
-    for row, tokens in enumerate(texts):
-        ids[row, longest - len(tokens) :] = tokens
-        mask[row, longest - len(tokens) :] = 1
-    return ids, mask
 
 
 def _chances(seeds: Sequence[int], steps: int) -> np.ndarray:

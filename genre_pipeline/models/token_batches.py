@@ -40,8 +40,7 @@ def token_batches(
     """
     lengths = tokens.list.len().to_numpy().astype(np.int64)
     for rows in rows_by_length(lengths, budget):
-        mask = np.arange(lengths[rows[0]]) < lengths[rows, None]
-        mask = mask[:, ::-1].copy() if padding == "left" else mask
+        mask = _mask(lengths[rows], padding)
         ids = np.full(mask.shape, pad, dtype=np.int64)
         ids[mask] = tokens.gather(rows).explode().to_numpy()
         yield rows, ids, mask
@@ -63,10 +62,22 @@ def shortened(tokens: np.ndarray, most: int, tail: int = 0) -> np.ndarray:
     return tokens if len(tokens) <= most else np.concatenate([tokens[: most - tail], tokens[len(tokens) - tail :]])
 
 
-def padded(tokens: Sequence[np.ndarray], *, pad: int) -> tuple[np.ndarray, np.ndarray]:
-    """(token ids int64 [texts, longest], mask bool [texts, longest]), padded at the end."""
-    lengths = np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+def lengths_of(tokens: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    """int64 [texts]: tokens of each text."""
+    return np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
+
+
+def padded(
+    tokens: Sequence[Sequence[int] | np.ndarray], *, pad: int, padding: Side = "right"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(token ids int64 [texts, longest], mask bool [texts, longest]), padded at the end, or before the beginning."""
+    lengths = lengths_of(tokens)
+    mask = _mask(lengths, padding)
     ids = np.full(mask.shape, pad, dtype=np.int64)
     ids[mask] = np.concatenate(tokens) if len(tokens) else np.zeros(0, dtype=np.int64)
     return ids, mask
+
+
+def _mask(lengths: np.ndarray, padding: Side) -> np.ndarray:
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    return mask[:, ::-1].copy() if padding == "left" else mask

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genre_pipeline.models.token_batches import padded, rows_by_length
+from genre_pipeline.models.token_batches import lengths_of, padded, rows_by_length
 from genre_pipeline.models.tower_config import Pooling, TowerConfig
 
 __all__ = ["ItemTower", "LayeredTower", "TowerConfig", "encode_tokens", "pooled"]
@@ -107,8 +107,7 @@ def encode_tokens(tower: ItemTower, tokens: Sequence[np.ndarray], *, budget: int
     was_training, device = tower.training, next(tower.parameters()).device
     tower.eval()
     vectors = np.zeros((len(tokens), tower.width), dtype=np.float32)
-    lengths = np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))
-    for rows in rows_by_length(lengths, budget):
+    for rows in rows_by_length(lengths_of(tokens), budget):
         ids, mask = padded([tokens[row] for row in rows], pad=tower.pad)
         vectors[rows] = tower(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)).float().cpu().numpy()
     tower.train(was_training)

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genre_pipeline.contracts.errors import TrainingError
-from genre_pipeline.models.token_batches import padded, rows_by_length
+from genre_pipeline.models.token_batches import lengths_of, padded, rows_by_length
 from genre_pipeline.models.tower import ItemTower, LayeredTower
 from genre_pipeline.models.tower_config import TowerConfig
 from genre_pipeline.models.towers import build_tower
@@ -181,7 +181,7 @@ class ReadTexts:
         if self.states is not None:
             return self.states.length
         assert self.tokens is not None
-        return np.fromiter((len(one) for one in self.tokens), dtype=np.int64, count=len(self.tokens))
+        return lengths_of(self.tokens)
 
     def batch(self, rows: np.ndarray) -> TextBatch:
         """The texts of these rows, int64 [B]."""

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from genre_pipeline.contracts.errors import TrainingError
-from genre_pipeline.models.token_batches import padded
+from genre_pipeline.models.compression import normalised
+from genre_pipeline.models.token_batches import lengths_of, padded
 from genre_pipeline.models.tower import ItemTower, encode_tokens
 from genre_pipeline.models.tower_config import TowerConfig
 from genre_pipeline.models.towers import build_tower
@@ -62,8 +63,7 @@ class DistillationTask(TrainingTask[DistillationBatch]):
             )
         order = np.random.default_rng(seed).permutation(len(texts))
         self.texts = [texts[row] for row in order]
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        self.vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)[order]
+        self.vectors = normalised(vectors.astype(np.float32))[order]
         self.config, self.seed = config, seed
 
     def prepare(self) -> None:
@@ -74,7 +74,7 @@ class DistillationTask(TrainingTask[DistillationBatch]):
 
     def batches(self, epoch: int) -> Iterator[DistillationBatch]:
         """Every training text once, with others of like length."""
-        lengths = np.array([len(one) for one in self.tokens[self.held_back :]])
+        lengths = lengths_of(self.tokens[self.held_back :])
         random = np.random.default_rng([self.seed, epoch])
         for rows in batches_by_length(lengths, self.config.batch_size, random):
             ids, mask = padded([self.tokens[self.held_back + row] for row in rows], pad=self.model.pad)
@@ -92,8 +92,7 @@ class DistillationTask(TrainingTask[DistillationBatch]):
 
     def validate(self) -> Mapping[str, float]:
         """Mean cosine on the texts held back."""
-        given = encode_tokens(self.model, self.tokens[: self.held_back])
-        given /= np.maximum(np.linalg.norm(given, axis=1, keepdims=True), 1e-12)
+        given = normalised(encode_tokens(self.model, self.tokens[: self.held_back]))
         return {COSINE: float((given * self.vectors[: self.held_back]).sum(1).mean())}
 
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ import polars as pl
 
 from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID
 from genre_pipeline.contracts.errors import TrainingError
-from genre_pipeline.models.token_batches import padded, rows_by_length
+from genre_pipeline.models.token_batches import lengths_of, padded, rows_by_length
 from genre_pipeline.training.layer_cache import LayerCache, LayerStates, Report
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ItemReading:
         self.source = tokens
         self.row = _rows(item_ids, texts)
         """int64 [items]: each item's row of what is read, -1 where it has no text."""
-        self.lengths = tokens.length if isinstance(tokens, LayerStates) else _lengths(tokens)
+        self.lengths = tokens.length if isinstance(tokens, LayerStates) else lengths_of(tokens)
 
     @classmethod
     def of(
@@ -122,7 +122,3 @@ def _rows(item_ids: pl.Series, texts: pl.DataFrame) -> np.ndarray:
     numbered = texts.select(ITEM_ID).with_row_index("row")
     found = pl.DataFrame({ITEM_ID: item_ids}).join(numbered, on=ITEM_ID, how="left", maintain_order="left")
     return found["row"].cast(pl.Int64).fill_null(-1).to_numpy()
-
-
-def _lengths(tokens: list[np.ndarray]) -> np.ndarray:
-    return np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))

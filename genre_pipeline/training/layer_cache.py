@@ -23,7 +23,7 @@ import polars as pl
 from genre_pipeline.contracts.columns import CONTENT_HASH
 from genre_pipeline.contracts.durable import sha256_of, sync
 from genre_pipeline.contracts.errors import ModelFileError
-from genre_pipeline.models.token_batches import padded, rows_by_length
+from genre_pipeline.models.token_batches import lengths_of, padded, rows_by_length
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +80,7 @@ class LayerCache:
         import torch
 
         tokens = tower.tokenise(texts)
-        lengths = np.fromiter((len(one) for one in tokens), dtype=np.int64, count=len(tokens))
+        lengths = lengths_of(tokens)
         starts, device = np.cumsum(lengths) - lengths, next(tower.parameters()).device
         states: np.ndarray | None = None
         was_training = tower.training
