@@ -1,4 +1,4 @@
-"""The check and the picture that every training asset has."""
+"""What every training asset tells: progress, a check of the curve, its picture."""
 
 import base64
 
@@ -8,6 +8,7 @@ import polars as pl
 from genre_pipeline.defs.materialise import passed
 from genre_pipeline.training.curves import curve_problems
 from genre_pipeline.training.figures import training_curve_figure
+from genre_pipeline.training.loop import Report
 
 CURVE_CLAIM = "curve_is_finite_and_falls"
 
@@ -23,3 +24,8 @@ def curve_picture(epochs: pl.DataFrame) -> dg.MetadataValue:
     """The curves as the UI shows them."""
     encoded = base64.b64encode(training_curve_figure(epochs)).decode()
     return dg.MetadataValue.md(f"![curves of the training](data:image/png;base64,{encoded})")
+
+
+def teller(context: dg.AssetExecutionContext) -> Report:
+    """Progress as lines of the run's log."""
+    return lambda row: context.log.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))

@@ -42,8 +42,16 @@ from genre_pipeline.recommenders.shared_interests import Interests
 GROUP = "generation"
 _CHECKS = ["keeps_its_contract", "few_fell_back"]
 _EXAMPLES = 10
-_TAGS = [ITEM_SUMMARIES] if ITEM_SUMMARIES in WRITTEN else []
-_PROFILES = [USER_PROFILES] if USER_PROFILES in WRITTEN and CONFIG.generation.chained else []
+
+
+def _fed_by(source: str, scheme: str) -> list[str]:
+    """`source`, where it feeds `scheme`: a table that is only to be looked at has no say in one that makes lists."""
+    has_say = source in GENERATED or scheme not in GENERATED
+    return [source] if source in WRITTEN and has_say else []
+
+
+_PROFILE_TAGS, _SYNTHETIC_TAGS = (_fed_by(ITEM_SUMMARIES, scheme) for scheme in (USER_PROFILES, SYNTHETIC_ITEMS))
+_PROFILES = _fed_by(USER_PROFILES, SYNTHETIC_ITEMS) if CONFIG.generation.chained else []
 
 
 @daily_asset(
@@ -62,7 +70,7 @@ def item_summaries(context: dg.AssetExecutionContext, project: dg.ResourceParam[
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, *_TAGS],
+    same_day=[ITEMS, *_PROFILE_TAGS],
     all_days=[INTERACTIONS],
     checks=_CHECKS,
     pool="gpu",
@@ -73,7 +81,7 @@ def user_profiles(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
     """
     day = context.partition_key
     _summaries, scheme, _synthetic = project.config.generation.schemes()
-    histories = _histories(project, _past(project, day), day)
+    histories = _histories(project, _past(project, day), day, _PROFILE_TAGS)
     made = _answered(context, project, scheme, scheme.requests(histories))
     frame = scheme.frame(made.answers, histories, as_of=as_of(day))
     return _written(project, USER_PROFILES, day, frame, UserProfiles, made)
@@ -81,7 +89,7 @@ def user_profiles(context: dg.AssetExecutionContext, project: dg.ResourceParam[P
 
 @daily_asset(
     group=GROUP,
-    same_day=[ITEMS, *_TAGS, *_PROFILES, *RECOMMENDER_VECTORS],
+    same_day=[ITEMS, *_SYNTHETIC_TAGS, *_PROFILES, *RECOMMENDER_VECTORS],
     all_days=[INTERACTIONS],
     checks=_CHECKS,
     pool="gpu",
@@ -94,7 +102,8 @@ def synthetic_items(context: dg.AssetExecutionContext, project: dg.ResourceParam
     _summaries, _profiles, scheme = project.config.generation.schemes()
     past, night = _past(project, day), load_night(project, day)
     profiles = project.partitions.read(USER_PROFILES, day) if _PROFILES else None
-    made = _answered(context, project, scheme, scheme.requests(_histories(project, past, day), profiles))
+    histories = _histories(project, past, day, _SYNTHETIC_TAGS)
+    made = _answered(context, project, scheme, scheme.requests(histories, profiles))
     data = everything_known(project, night, day)
     encode = encoder(project.config, project.vectors)
     frame = snapped(scheme, made.answers, past, data, project.config, encode=encode)
@@ -137,8 +146,8 @@ def _past(project: Project, day: str) -> Past:
     )
 
 
-def _histories(project: Project, past: Past, day: str) -> pl.DataFrame:
-    summaries = project.partitions.read(ITEM_SUMMARIES, day) if _TAGS else None
+def _histories(project: Project, past: Past, day: str, tags: Sequence[str]) -> pl.DataFrame:
+    summaries = project.partitions.read(ITEM_SUMMARIES, day) if tags else None
     return histories_to_tell(past, summaries, project.config)
 
 

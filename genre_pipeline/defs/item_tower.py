@@ -1,26 +1,23 @@
 """The item tower of each day: a language model that reads items and learned from what users did, and its vectors."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from genre_pipeline.adapters.model_registry import ModelVersion
 from genre_pipeline.contracts.names import CHALLENGER, CHAMPION, INTERACTIONS, ITEM_TOWER, ITEM_TOWER_VECTORS, ITEMS
 from genre_pipeline.contracts.tables import ItemVectors
-from genre_pipeline.defs.curves import CURVE_CLAIM, curve_check, curve_picture
+from genre_pipeline.defs.curves import CURVE_CLAIM, curve_check, curve_picture, teller
 from genre_pipeline.defs.features import seen, write_vectors
 from genre_pipeline.defs.launchpad import launched, launchpad_schema
 from genre_pipeline.defs.materialise import Result, daily_asset, keeps_contract, result
-from genre_pipeline.defs.origin import origin
+from genre_pipeline.defs.registering import registered
 from genre_pipeline.defs.shape import CONFIG, VECTOR_TABLES
 from genre_pipeline.offline.item_tower import LearnedTower, learn_tower
 from genre_pipeline.project import Project
-from genre_pipeline.training.bundle import MODEL_CARD, bundle_sha256
-from genre_pipeline.training.figures import training_curve_figure
+from genre_pipeline.training.bundle import MODEL_CARD
 from genre_pipeline.training.model_card import model_card
 from genre_pipeline.training.tower_bundle import save_tower_bundle
 from genre_pipeline.training.tower_config import TowerTrainingConfig
@@ -57,7 +54,7 @@ def item_tower(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
         training=training,
         checkpoints=checkpoints,
         say=context.log.info,
-        report=lambda row: context.log.info(", ".join(f"{name} {value:.4g}" for name, value in row.items())),
+        report=teller(context),
     )
     curves = learned.validated.curves.drop("seconds")
     manifest = project.partitions.write(
@@ -122,34 +119,18 @@ def _bundles(learned: LearnedTower) -> Mapping[str, TrainedTower]:
 
 
 def _register(project: Project, day: str, training: TowerTrainingConfig, learned: LearnedTower) -> str:
-    """The registered version of the day's tower: challenger, and champion where it serves."""
+    """The registered version of the day's tower: challenger, and champion where it serves and was not sent away."""
     serves = learned.final is not None
     bundle = project.partitions.folder(ITEM_TOWER, day) / (FINAL if serves else VALIDATED)
-    known = [one for one in project.models.versions(ITEM_TOWER) if one.sha256 == bundle_sha256(bundle)]
-    version = known[-1] if known else _logged(project, day, training, learned, bundle)
+    vectors = list(_AGAINST.values())
+    version = registered(
+        project, ITEM_TOWER, day, bundle,
+        config=training, trained=learned.validated, tables=[ITEMS, *vectors], features=vectors,
+    )  # fmt: skip
     if day == max(project.partitions.keys(ITEM_TOWER)):
-        for alias in (CHALLENGER, CHAMPION) if serves else (CHALLENGER,):
+        for alias in (CHALLENGER, CHAMPION) if serves and not version.is_rolled_back else (CHALLENGER,):
             project.models.set_alias(ITEM_TOWER, alias, version.version)
     return version.version
-
-
-def _logged(
-    project: Project, day: str, training: TowerTrainingConfig, learned: LearnedTower, bundle: Path
-) -> ModelVersion:
-    validated = learned.validated
-    gpu = {} if validated.peak_gpu_mb is None else {"peak_gpu_mb": f"{validated.peak_gpu_mb:.0f}"}
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "curves.png"
-        picture.write_bytes(training_curve_figure(validated.curves))
-        return project.models.log_training(
-            ITEM_TOWER,
-            params=training.model_dump(),
-            curves=validated.curves,
-            steps=validated.steps,
-            bundle=bundle,
-            figures={"curves": picture},
-            tags={**origin(project, day, [ITEMS, *_AGAINST.values()], list(_AGAINST.values())), **gpu},
-        )
 
 
 ASSETS = [item_tower, item_tower_vectors] if CONFIG.item_tower.enabled else []

@@ -2,12 +2,12 @@
 
 import hashlib
 from datetime import UTC, date, datetime
-from importlib.metadata import version as package_version
 
 import dagster as dg
 import polars as pl
 
-from genre_pipeline.adapters.table_records import RunRecord
+from genre_pipeline.adapters.code_version import code_version
+from genre_pipeline.adapters.table_records import DEFAULT_SURFACE, RunRecord
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import PublishRefusedError
 from genre_pipeline.contracts.names import (
@@ -42,24 +42,20 @@ _REJECTED = [REJECTED_ROWS, *([REJECTED_MEDIA] if CONFIG.features.media else [])
     checks=["is_live_or_newer"],
 )
 def publication(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
-    """The published tables: recommendations, similar and popular items of the newest day. The pointer moves in one
-    transaction after the rows are verified, and never back to an older day.
+    """The published tables: recommendations, similar and popular items of the newest day. The pointer of each surface
+    moves in one transaction after the rows are verified, and never back to an older day.
     """
     day = context.partition_key
     metrics = verified_metrics(project, day)
     lists, similar, popular, items = (project.partitions.read(table, day) for table in _LISTS)
     run = _record(project, day, metrics)
     expected = project.tables.stage(run, lists, similar, popular, items)
-    published = project.tables.publish(run.run_id, expected=expected)
+    surfaces = dict.fromkeys([DEFAULT_SURFACE, *project.config.serving.surfaces])
+    shown = [project.tables.publish(run.run_id, expected=expected, surface=surface) for surface in surfaces]
     frame = pl.DataFrame({"run_id": [run.run_id], "day": [day], "users": [expected.users], "rows": [expected.rows]})
-    live = project.tables.current()
-    check = passed(
-        PUBLICATION,
-        "is_live_or_newer",
-        live is not None and live.day.isoformat() >= day,
-        live=str(live and live.run_id),
-    )
-    return result(frame, checks=[check], moved=published.moved, reason=published.reason or "newest day")
+    is_live = all(publication.day.isoformat() >= day for publication in shown)
+    check = passed(PUBLICATION, "is_live_or_newer", is_live, live=shown[0].run_id)
+    return result(frame, checks=[check], moved=shown[0].moved, reason=shown[0].reason or "newest day")
 
 
 def verified_metrics(project: Project, day: str) -> dict[str, float]:
@@ -108,7 +104,7 @@ def _record(project: Project, day: str, metrics: dict[str, float]) -> RunRecord:
         day=date.fromisoformat(day),
         created_at=datetime.now(UTC),
         model_version=_model_version(project, day),
-        code_version=package_version("genre-pipeline"),
+        code_version=code_version(),
         decisions={**decisions, "manifests": made_of},
         metrics=metrics,
     )

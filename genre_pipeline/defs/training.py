@@ -1,7 +1,6 @@
 """The user-sequence network of each day, and which of the networks serves: challenger, then champion."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Set
 from dataclasses import asdict
 from pathlib import Path
@@ -20,11 +19,11 @@ from genre_pipeline.contracts.names import (
     USERS,
 )
 from genre_pipeline.contracts.training_set import TrainingSet
-from genre_pipeline.defs.curves import CURVE_CLAIM, curve_check, curve_picture
+from genre_pipeline.defs.curves import CURVE_CLAIM, curve_check, curve_picture, teller
 from genre_pipeline.defs.launchpad import launched, launchpad_schema
 from genre_pipeline.defs.materialise import Result, daily_asset, result
 from genre_pipeline.defs.night import everything_known, load_night
-from genre_pipeline.defs.origin import origin
+from genre_pipeline.defs.registering import registered
 from genre_pipeline.defs.shape import HAS_NETWORK, RECOMMENDER_VECTORS
 from genre_pipeline.offline.dataset import training_set
 from genre_pipeline.project import Project
@@ -32,8 +31,6 @@ from genre_pipeline.recommenders.guarded_segments import segment_scores
 from genre_pipeline.recommenders.sequential import SequentialRecommender
 from genre_pipeline.recommenders.validation import build_validation
 from genre_pipeline.training.bundle import MODEL_CARD, bundle_sha256
-from genre_pipeline.training.figures import training_curve_figure
-from genre_pipeline.training.loop import Report
 from genre_pipeline.training.model_card import model_card
 from genre_pipeline.training.promotion import PromotionDecision, decide_promotion
 from genre_pipeline.training.sequence_bundle import save_sequence_bundle
@@ -86,7 +83,7 @@ def sequence_model(context: dg.AssetExecutionContext, project: dg.ResourceParam[
         "checkpoints": project.checkpoints(SEQUENCE_MODEL, day),
     }
     target = validation_target(past, split.truth)
-    validated = train_sequence(past, config, validation=target, report=_teller(context), **places)
+    validated = train_sequence(past, config, validation=target, report=teller(context), **places)
     everything = everything_known(project, night, day)
     plan = (validated.planned_epochs, validated.best_epoch)
     final = refit_sequence(everything, config, plan, **places)
@@ -191,10 +188,6 @@ def champion_recommender(project: Project, day: str, bundle: str, data: Training
     return SequentialRecommender.from_bundle(folder, data)
 
 
-def _teller(context: dg.AssetExecutionContext) -> Report:
-    return lambda row: context.log.info(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
-
-
 def _save(
     folder: Path,
     config: SequenceTrainingConfig,
@@ -229,23 +222,12 @@ def _version_of(project: Project, day: str) -> str:
 
 
 def _register(project: Project, day: str, config: SequenceTrainingConfig, validated: TrainedSequence) -> str:
+    """The registered version of the day's network, challenger where no later day has one."""
     bundle = project.partitions.folder(SEQUENCE_MODEL, day) / FINAL
-    known = [one for one in project.models.versions(SEQUENCE_MODEL) if one.sha256 == bundle_sha256(bundle)]
-    if known:
-        return known[-1].version
-    gpu = {} if validated.peak_gpu_mb is None else {"peak_gpu_mb": f"{validated.peak_gpu_mb:.0f}"}
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "curves.png"
-        picture.write_bytes(training_curve_figure(validated.curves))
-        version = project.models.log_training(
-            SEQUENCE_MODEL,
-            params=config.model_dump(),
-            curves=validated.curves,
-            steps=validated.steps,
-            bundle=bundle,
-            figures={"curves": picture},
-            tags={**origin(project, day, _INPUTS, RECOMMENDER_VECTORS), **gpu},
-        )
+    version = registered(
+        project, SEQUENCE_MODEL, day, bundle,
+        config=config, trained=validated, tables=_INPUTS, features=RECOMMENDER_VECTORS,
+    )  # fmt: skip
     if day == max(project.partitions.keys(SEQUENCE_MODEL)):
         project.models.set_alias(SEQUENCE_MODEL, CHALLENGER, version.version)
     return version.version

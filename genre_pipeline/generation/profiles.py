@@ -163,7 +163,8 @@ def told_histories(
     )
     had = latest.with_columns(pl.len().over(USER_ID).alias(ITEMS_HAD))
     told = had.join(described, on=ITEM_ID, maintain_order="left").reverse().with_columns(
-        pl.col(INTERESTS).fill_null(pl.lit([], dtype=pl.List(pl.String))),
+        # polars panics where `fill_null` is to fill a whole list column.
+        pl.coalesce(INTERESTS, pl.lit([], dtype=pl.List(pl.String))),
         pl.col(TIMESTAMP).dt.strftime("%Y-%m-%d" if has_clock else "").alias("when"),
     )  # fmt: skip
     columns = {"item_ids": ITEM_ID, "titles": TITLE, "when": "when", INTERESTS: INTERESTS}

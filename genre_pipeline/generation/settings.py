@@ -4,7 +4,6 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from genre_pipeline.contracts.names import USER_PROFILES
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.generation.profiles import Profiles, ProfilesConfig
 from genre_pipeline.generation.summaries import Summaries, SummariesConfig
@@ -46,11 +45,6 @@ class GenerationConfig(Settings):
         if len(set(self.enabled)) != len(self.enabled):
             raise ValueError("name each scheme once")
         return self
-
-    @property
-    def feeds_profiles(self) -> bool:
-        """Whether the synthetic items of this configuration are invented from profiles."""
-        return self.chained and USER_PROFILES in self.enabled
 
     def schemes(self) -> tuple[Summaries, Profiles, Synthetic]:
         """All three, ready to make requests. Raises `ConfigError` for unusable templates."""

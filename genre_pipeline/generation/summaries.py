@@ -112,7 +112,7 @@ def with_summaries(items: pl.DataFrame, summaries: pl.DataFrame) -> pl.DataFrame
     """`items` with the columns `summary` (String) and `tags` (List(String)), null and empty where there is none."""
     made = summaries.select(ITEM_ID, SUMMARY, TAGS)
     joined = items.drop(SUMMARY, TAGS, strict=False).join(made, on=ITEM_ID, how="left", maintain_order="left")
-    return joined.with_columns(pl.col(TAGS).fill_null(pl.lit([], dtype=pl.List(pl.String))))
+    return joined.with_columns(pl.coalesce(TAGS, pl.lit([], dtype=pl.List(pl.String))))
 
 
 def _is_of(tag: str, own: set[str]) -> bool:

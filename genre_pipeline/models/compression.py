@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.errors import ConfigError, ModelFileError
 from genre_pipeline.models.int8_linear import Int8Linear
 from genre_pipeline.models.tower import ItemTower, encode_tokens
 from genre_pipeline.models.tower_config import Int8Layer
@@ -48,10 +48,18 @@ def int8_tower(tower: ItemTower, texts: Sequence[str], *, tolerance: float = 0.0
 
 
 def open_int8_layers(tower: ItemTower) -> ItemTower:
-    """Put empty 8-bit layers where `config.int8` names them, in place, for weights to be loaded into."""
+    """Put empty 8-bit layers where `config.int8` names them, in place, for weights to be loaded into.
+
+    Raises `ModelFileError` where there is no such layer.
+    """
+    modules = dict(tower.named_modules())
     for layer in tower.config.int8:
-        linear = tower.get_submodule(layer.name)
-        assert isinstance(linear, nn.Linear)
+        linear = modules.get(layer.name)
+        if not isinstance(linear, nn.Linear):
+            raise ModelFileError(
+                f"The {tower.config.kind} tower has no linear layer {layer.name!r} to compute in 8 bits",
+                remedy="Compress the tower again, or take another version of it.",
+            )
         empty = Int8Linear(
             linear.in_features,
             linear.out_features,

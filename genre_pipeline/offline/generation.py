@@ -133,7 +133,7 @@ def enriched(
     if generated.summaries is not None:
         texts = compose_item_texts(with_summaries(items, generated.summaries), texts_with_summaries(config))
         vectors[technique] = texts.select(ITEM_ID, to_column(encode(texts["text"].fill_null(""))))
-    if generated.profiles is not None:
+    if generated.profiles is not None and not generated.profiles.is_empty():
         profiles[technique] = profile_vectors(generated.profiles, encode)
     if generated.synthetic is not None:
         synthetic = training_weights(generated.synthetic, config.generation.synthetic)

@@ -19,7 +19,8 @@ class ServingConfig(Settings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose."""
     surfaces: tuple[str, ...] = (DEFAULT_SURFACE,)
-    """Places that show lists, each with a publication of its own; the first answers where none is asked for."""
+    """Places that show lists, each with a publication of its own, which every night moves; the first answers where none
+    is asked for. With several, plain SQL names one: `WHERE surface = 'default'`."""
     k_default: int = Field(default=10, ge=1)
     """Items in a list when the caller does not say."""
     k_max: int = Field(default=100, ge=1)

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from genre_pipeline.contracts.errors import ModelFileError
-from genre_pipeline.models.tower_config import TowerConfig
-from genre_pipeline.models.towers import blank_tower, finish_tower
-from genre_pipeline.training.bundle import REMEDY, load_bundle, load_weights, save_bundle
+from genre_pipeline.models.towers import finish_tower
+from genre_pipeline.training.bundle import load_bundle, load_weights, save_bundle
 from genre_pipeline.training.classification import TextClassifier
+from genre_pipeline.training.tower_bundle import tower_of
 
 
 def save_classifier(folder: Path, classifier: TextClassifier, *, decisions: Mapping[str, Any] | None = None) -> str:
@@ -34,11 +31,7 @@ def save_classifier(folder: Path, classifier: TextClassifier, *, decisions: Mapp
 def load_classifier(folder: Path, *, sha256: str | None = None) -> TextClassifier:
     """The classifier of a verified bundle, in evaluation mode. Raises `ModelFileError` where it is not sound."""
     bundle = load_bundle(folder, "text_classifier", sha256=sha256)
-    try:
-        config, identity = TowerConfig.model_validate(bundle.config["tower"]), str(bundle.config["identity"])
-    except (KeyError, ValidationError) as error:
-        raise ModelFileError(f"The configuration in {folder} is no text classifier's", remedy=REMEDY) from error
-    classifier = TextClassifier(blank_tower(config, bundle.files, identity))
+    classifier = TextClassifier(tower_of(bundle, folder, str(bundle.config.get("identity", ""))))
     load_weights(classifier, bundle)
     classifier.requires_grad_(False).eval()
     return classifier

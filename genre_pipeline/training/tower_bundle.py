@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.tower_config import TowerConfig
-from genre_pipeline.training.bundle import CONFIG, REMEDY, BundleKind, load_bundle, load_weights, save_bundle
+from genre_pipeline.training.bundle import CONFIG, REMEDY, Bundle, BundleKind, load_bundle, load_weights, save_bundle
 
 if TYPE_CHECKING:
     from genre_pipeline.models.tower import ItemTower
@@ -57,14 +57,8 @@ def load_tower_bundle(folder: Path, *, sha256: str | None = None) -> TowerBundle
 
     Raises `ModelFileError` as `load_bundle`, and where the weights or their width are not the configured network's.
     """
-    from genre_pipeline.models.towers import blank_tower
-
     bundle = load_bundle(folder, KIND, sha256=sha256)
-    try:
-        config = TowerConfig.model_validate(bundle.config["tower"])
-        tower = blank_tower(config, bundle.files, f"{KIND}-{bundle.sha256[:16]}")
-    except (KeyError, TypeError, ValidationError) as error:
-        raise ModelFileError(f"{CONFIG} in {folder} cannot be read: {error}", remedy=REMEDY) from error
+    tower = tower_of(bundle, folder, f"{KIND}-{bundle.sha256[:16]}")
     load_weights(tower, bundle)
     if tower.width != bundle.config.get("width"):
         raise ModelFileError(
@@ -72,3 +66,18 @@ def load_tower_bundle(folder: Path, *, sha256: str | None = None) -> TowerBundle
             remedy=REMEDY,
         )
     return TowerBundle(tower.requires_grad_(False).eval(), bundle.decisions, bundle.sha256)
+
+
+def tower_of(bundle: Bundle, folder: Path, identity: str) -> ItemTower:
+    """The tower that a bundle's configuration and files describe, its weights yet to be loaded.
+
+    Raises `ModelFileError` where they describe none.
+    """
+    from genre_pipeline.models.towers import blank_tower
+
+    try:
+        return blank_tower(TowerConfig.model_validate(bundle.config["tower"]), bundle.files, identity)
+    except KeyError as error:
+        raise ModelFileError(f"The bundle in {folder} lacks {error}, which its tower needs", remedy=REMEDY) from error
+    except ValidationError as error:
+        raise ModelFileError(f"{CONFIG} in {folder} describes no tower: {error}", remedy=REMEDY) from error

@@ -7,6 +7,7 @@ from contextlib import closing
 import polars as pl
 import pytest
 
+from genre_pipeline.adapters.code_version import code_version
 from tests.defs.worlds import CONFIG, NIGHTS, World
 from tests.scenario import COLD_USER, UNAVAILABLE_ITEM, USER_IDS
 
@@ -85,6 +86,17 @@ def test_publication_looks_at_the_lists_for_itself(own_world: World, change: obj
     assert answer.notes.splitlines()[-1].startswith("PublishRefusedError: The lists of ")
     assert said in answer.notes
     assert own_world.published() == published
+
+
+def test_every_surface_that_is_served_is_published(own_world: World) -> None:
+    own_world.configure({"serving": {"surfaces": ["home", "basket"]}})
+    answer = own_world.genre("run", "--date", DAY, "--select", "publication")
+    assert answer.code == 0, answer.notes
+    shown = [own_world.project.tables.current(surface) for surface in ("default", "home", "basket")]
+    assert [publication and publication.run_id for publication in shown] == [own_world.published()] * 3
+    run = own_world.project.tables.run(own_world.published())
+    assert run is not None
+    assert run.code_version == code_version()
 
 
 def test_an_event_that_was_posted_comes_into_its_day_once(own_world: World) -> None:

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from genre_pipeline.contracts.errors import ConfigError
+from genre_pipeline.contracts.errors import ConfigError, ModelFileError
 from genre_pipeline.models.bert import tiny_encoder
 from genre_pipeline.models.compression import Truncation, int8_tower, normalised, sliced
 from genre_pipeline.models.int8_linear import Int8Linear
 from genre_pipeline.models.tower import ItemTower, encode_tokens
-from genre_pipeline.models.tower_config import TowerConfig
+from genre_pipeline.models.tower_config import Int8Layer, TowerConfig
 from genre_pipeline.models.towers import blank_tower, build_tower, finish_tower
 
 TEXTS = ["film of rivers", "a quiet night", "war"]
@@ -66,6 +66,13 @@ def test_an_8_bit_tower_comes_back_from_its_files(tower: ItemTower) -> None:
     again = blank_tower(TowerConfig.model_validate_json(small.config.model_dump_json()), small.files(), "")
     again.load_state_dict(small.state_dict())
     np.testing.assert_array_equal(encode_tokens(again.eval(), tokens), vectors)
+
+
+def test_a_layer_that_is_not_there_is_refused(tower: ItemTower) -> None:
+    for name in ("network.nowhere", "network.embeddings"):
+        config = tower.config.model_copy(update={"int8": (Int8Layer(name=name, is_smoothed=False),)})
+        with pytest.raises(ModelFileError, match=f"no linear layer '{name}'"):
+            blank_tower(config, tower.files(), "")
 
 
 def test_layers_that_lose_too_much_stay_as_they_are(tower: ItemTower) -> None:

@@ -123,6 +123,15 @@ def test_without_a_hostile_text_generation_moves_lists_within_the_bound(model: s
     assert found.generated.synthetic["item_id"].null_count() < found.generated.synthetic.height
 
 
+def test_a_catalogue_in_which_nothing_is_shared_has_no_profiles_and_the_lists_it_had() -> None:
+    titles = [f"Film {_own_word(number)}" for number in range(N_ITEMS)]
+    unlike = items().with_columns(pl.Series("title", titles), categories=pl.lit([], dtype=pl.List(pl.String)))
+    found = night_asked(unlike, "lines", lambda scheme, requests: [])
+    assert found.generated.profiles is not None
+    assert found.generated.profiles.is_empty()
+    assert found.lists.equals(found.plain)
+
+
 @pytest.mark.parametrize(("text", "field", "model"), CASES[::37])
 def test_a_few_hostile_texts(text: int, field: str, model: str) -> None:
     check(text, field, model)

@@ -106,9 +106,15 @@ def test_a_classifier_comes_back_from_its_bundle(tmp_path: Path, kind: str) -> N
 
 
 def test_a_bundle_of_something_else_is_refused(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "bundle", "text_classifier", tensors={"a": torch.ones(1)}, config={"tower": {"kind": "x"}})
-    with pytest.raises(ModelFileError, match="no text classifier's"):
-        load_classifier(tmp_path / "bundle")
+    for name, config, said in (
+        ("kind", {"tower": {"kind": "x"}}, "describes no tower"),
+        ("none", {}, "lacks 'tower'"),
+        ("files", {"tower": {"kind": "bert"}}, r"lacks 'backbone\.json'"),
+        ("words", {"tower": {"kind": "lstm", "fine_tune": "full"}}, r"lacks 'vocabulary\.json'"),
+    ):
+        save_bundle(tmp_path / name, "text_classifier", tensors={"a": torch.ones(1)}, config=config)
+        with pytest.raises(ModelFileError, match=said):
+            load_classifier(tmp_path / name)
 
 
 @pytest.mark.parametrize("labels", [[0, 2], [0, np.nan], [1]])
