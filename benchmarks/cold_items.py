@@ -1,12 +1,13 @@
 """What items that nobody has had yet are recommended by: recall@50 of each recommender against chance, and what each
 modality adds.
 
-    python benchmarks/cold_items.py --data-root DIR [--ablate] [--tabular] > benchmarks/cold_items.md
+    python benchmarks/cold_items.py --data-root DIR [--ablate] [--tabular] [--cosine] > benchmarks/cold_items.md
 
 DIR holds `ml-100k` (GroupLens' files, `omdb_metadata.jsonl` with plots, `posters/<movie id>.jpg`) and
 `movietweetings-100k` (titles and genres alone). MovieLens becomes a standard folder with plots and posters, in a
 temporary place. Protocol `time`: films first rated after the cut, by users known before it, among the whole catalogue.
-`--ablate` adds the table of modalities on MovieLens. Markdown goes to standard output, progress to standard error.
+`--ablate` adds the table of modalities on MovieLens; `--cosine` takes the expected demand from `content` (decision
+17). Markdown goes to standard output, progress to standard error.
 """
 
 import argparse
@@ -37,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path(".genre"), help="where encoded texts and pictures are cached")
     parser.add_argument("--ablate", action="store_true", help="add the table of modalities on MovieLens")
     parser.add_argument("--tabular", action="store_true", help="make numbers (year, day of publication) a modality")
+    parser.add_argument("--cosine", action="store_true", help="content by its cosine alone")
     return parser.parse_args()
 
 
@@ -88,7 +90,10 @@ def note(line: str) -> None:
 def main() -> None:
     options = arguments()
     base = GenreConfig(home=options.home)
-    recommenders = base.recommenders.model_copy(update={"enabled": RECOMMENDERS})
+    content = base.recommenders.content
+    if options.cosine:
+        content = content.model_copy(update={"popularity_weight": 0.0})
+    recommenders = base.recommenders.model_copy(update={"enabled": RECOMMENDERS, "content": content})
     plain = base.model_copy(update={"recommenders": recommenders})
     rich = plain.model_copy(
         update={
@@ -98,8 +103,10 @@ def main() -> None:
             ),
         }
     )
+    flags = "".join(f" --{name}" for name in ("ablate", "tabular", "cosine") if getattr(options, name))
     print(
-        "# Cold items\n\nWritten by `python benchmarks/cold_items.py`: without the sequence network, else defaults.\n"
+        f"# Cold items\n\nWritten by `python benchmarks/cold_items.py --data-root DIR{flags}`: "
+        "without the sequence network, else defaults.\n"
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = movielens_with_media(options.data_root / "ml-100k", Path(temporary))

@@ -13,62 +13,57 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from genre_pipeline.features.audio_logmel import LogMel
-from genre_pipeline.features.audio_mfcc import Mfcc
-from genre_pipeline.features.audio_musicnn import MusicnnFeatures
-from genre_pipeline.features.fusion import FusionConfig, fit_fusion, fuse
-from genre_pipeline.features.image_cnn import ImageCnn
-from genre_pipeline.features.image_descriptors import Descriptors
-from genre_pipeline.features.media_cache import encode_media, held_media, media_model
-from genre_pipeline.features.media_extractor import MediaExtractor
+from genre_pipeline.config import GenreConfig
+from genre_pipeline.contracts.media import Modality
+from genre_pipeline.features.fusion import FusionConfig, fit_fusion
 from genre_pipeline.features.nearest import similar_items
 from genre_pipeline.features.similarity import l2_normalise
 from genre_pipeline.features.text_llm import LlmText
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.features.vector_column import to_matrix
-from genre_pipeline.sources.media import MediaConfig, read_media
+from genre_pipeline.offline.item_vectors import media_vectors
 
 K = 10
 Method = Literal["concatenate", "mean", "gated"]
 METHODS: tuple[Method, ...] = ("concatenate", "mean", "gated")
+MEDIA = (
+    ("image: EfficientNet-Lite0", "image", "image_cnn"),
+    ("image: colour and texture", "image", "image_descriptors"),
+    ("sound effects: MFCC", "sound", "audio_mfcc"),
+    ("sound effects: log-mel", "sound", "audio_logmel"),
+    ("sound effects: musicnn", "sound", "audio_musicnn"),
+    ("speech: MFCC", "speech_en", "audio_mfcc"),
+)
+"""What a row is called, the column of files, and the technique that reads them."""
 TARGETS = {"text: sentence encoder": 4.0, "image: EfficientNet-Lite0": 4.0, "sound effects: MFCC": 1.5}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Precision@10 of nearest neighbours by modality, against chance.")
     parser.add_argument("--data", type=Path, required=True, help="folder with items.csv")
-    parser.add_argument("--cache", type=Path, help="folder for vectors and weights; a temporary one unless given")
+    parser.add_argument("--home", type=Path, help="folder for vectors and weights; a temporary one unless given")
     return parser.parse_args()
 
 
-def media_vectors(
-    items: pl.DataFrame, column: str, extractor: MediaExtractor[Any], data: Path, cache: Path
-) -> np.ndarray:
-    """float32 [items, width] by the pipeline's own way: read, encode once, mask. Says what it took, twice."""
-    vectors = VectorCache(cache / "vectors")
-    seconds = []
+def encoded(items: pl.DataFrame, column: str, technique: str, data: Path, home: Path) -> np.ndarray:
+    """float32 [items, width] by the pipeline's own way and defaults. Says what it took, twice."""
+    modality: Modality = "image" if technique.startswith("image") else "audio"
+    config = GenreConfig(home=home, features={modality: {"technique": technique.removeprefix(f"{modality}_")}})  # type: ignore[arg-type]
+    named, cache = items.select("item_id", pl.col(column).alias(modality)), VectorCache(home / "cache" / "vectors")
+    seconds, counts = [], []
     for _night in range(2):
         start = time.perf_counter()
-        held = held_media(vectors, media_model(extractor))
-        batches = read_media(
-            items.select("item_id", location=column),
-            extractor.modality,
-            root=str(data),
-            config=MediaConfig(),
-            known=set(held["content_hash"]),
-        )
-        table, rejected, counts = encode_media(items["item_id"], batches, extractor, vectors, held=held)
+        table, rejected, counted = media_vectors(named, modality, root=str(data), config=config, cache=cache)
         seconds.append(time.perf_counter() - start)
-        if not seconds[1:]:
-            first = counts
+        counts.append(counted)
     print(
-        f"  {extractor.name} of {column}: {first.encoded} encoded in {seconds[0]:.1f} s, {rejected.height} rejected;"
-        f" again, {counts.encoded} encoded in {seconds[1]:.2f} s ({seconds[1] / seconds[0]:.1%})",
+        f"  {technique} of {column}: {counts[0].encoded} encoded in {seconds[0]:.1f} s, {rejected.height} rejected;"
+        f" again, {counts[1].encoded} encoded in {seconds[1]:.2f} s ({seconds[1] / seconds[0]:.1%})",
         flush=True,
     )
     return to_matrix(table["vector"])
@@ -106,22 +101,26 @@ def pairs_of_one_label(labels: np.ndarray, training: np.ndarray, seed: int) -> n
     return np.concatenate(found)
 
 
+def fuse(vectors: Mapping[str, np.ndarray], method: Method) -> np.ndarray:
+    return fit_fusion(vectors, FusionConfig(method=method)).apply(vectors)
+
+
 def fused_tables(vectors: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
     has = {name: np.asarray(rows.any(axis=1)) for name, rows in vectors.items()}
     everybody = np.ones(len(labels), dtype=bool)
     print("\nFused (concatenate and mean see no label)")
     best = 0.0
     for method in METHODS[:2]:
-        fused = fuse(vectors, FusionConfig(method=method))
+        fused = fuse(vectors, method)
         best = max(best, show(f"all three, {method}", fused, everybody, labels))
     single = max(precision(l2_normalise(rows), everybody, labels)[1] for rows in vectors.values())
     print(f"  fused {best:.3f}, best single modality {single:.3f}: {'met' if best >= single else 'MISSED'}")
     print("\nLeave one out (mean)")
     for left_out in vectors:
         rest = {name: rows for name, rows in vectors.items() if name != left_out}
-        show(f"without {left_out}", fuse(rest, FusionConfig(method="mean")), everybody, labels)
+        show(f"without {left_out}", fuse(rest, "mean"), everybody, labels)
     print("\nThe same queries: items that have the modality")
-    fused = fuse(vectors, FusionConfig(method="mean"))
+    fused = fuse(vectors, "mean")
     for name, rows in vectors.items():
         show(f"{name} alone", rows, has[name], labels)
         show(f"fused, of items with {name}", fused, has[name], labels)
@@ -162,28 +161,19 @@ def main() -> None:
     labels = folders.to_numpy()
     everybody = np.ones(len(labels), dtype=bool)
     with tempfile.TemporaryDirectory() as temporary:
-        cache = options.cache or Path(temporary)
+        home = options.home or Path(temporary)
         print(f"{items.height} items, {folders.n_unique()} labels. Encoding:")
         text = LlmText().encode(items["description_en"].to_list())
-        encoded = {"text: sentence encoder": text}
-        weights = cache / "weights"
-        media: list[tuple[str, str, MediaExtractor[Any]]] = [
-            ("image: EfficientNet-Lite0", "image", ImageCnn(weights)),
-            ("image: colour and texture", "image", Descriptors()),
-            ("sound effects: MFCC", "sound", Mfcc()),
-            ("sound effects: log-mel", "sound", LogMel()),
-            ("sound effects: musicnn", "sound", MusicnnFeatures(weights)),
-            ("speech: MFCC", "speech_en", Mfcc()),
-        ]
-        for name, column, extractor in media:
-            encoded[name] = media_vectors(items, column, extractor, options.data, cache)
+        vectors = {"text: sentence encoder": text}
+        for name, column, technique in MEDIA:
+            vectors[name] = encoded(items, column, technique, options.data, home)
     print(f"\n  {'One modality':34} items    p@{K}   chance   ratio")
-    for name, rows in encoded.items():
+    for name, rows in vectors.items():
         show(name, rows, everybody, labels)
     modalities = {
-        "text": encoded["text: sentence encoder"],
-        "image": encoded["image: EfficientNet-Lite0"],
-        "audio": encoded["sound effects: MFCC"],
+        "text": vectors["text: sentence encoder"],
+        "image": vectors["image: EfficientNet-Lite0"],
+        "audio": vectors["sound effects: MFCC"],
     }
     fused_tables(modalities, labels)
     held_out_tables(modalities, labels, seed=0)
