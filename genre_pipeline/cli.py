@@ -95,7 +95,7 @@ def evaluate(
     k: Annotated[int, typer.Option(min=1, help="Ranks that are judged.")] = 10,
     step_days: Annotated[int, typer.Option(min=1, help="Protocol rolling: days between refits.")] = 7,
     ablate: Annotated[
-        list[AblationName] | None, typer.Option(help="What to leave out, part by part; may be given again.")
+        list[AblationName] | None, typer.Option(help="Judge what parts are worth; `generation` is chosen on validation. May be given again.")
     ] = None,
     json_: JsonOption = False,
 ) -> None:

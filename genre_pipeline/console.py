@@ -111,9 +111,12 @@ def show_evaluation(result: "EvaluationResult") -> None:
 
 def show_ablation(name: str, result: "EvaluationResult") -> None:
     """The table of an ablation's variants, its reference first."""
-    from genre_pipeline.evaluation.ablation import ablation_rows
+    from genre_pipeline.evaluation.ablation import ablation_rows, choice_line
 
     _OUT.print(_rows_table(ablation_rows(result), f"Ablation: {name}", bold=result.champion))
+    chosen = choice_line(result)
+    if chosen:
+        _OUT.print(escape(chosen))
 
 
 def show_demo(project: "Project", user: str, day: str) -> None:

@@ -8,7 +8,7 @@ from genre_pipeline.contracts.names import EVALUATION, INTERACTIONS, ITEMS, USER
 from genre_pipeline.defs.materialise import Result, daily_asset, passed, result
 from genre_pipeline.defs.night import load_night, sayer
 from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
-from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metrics
+from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metrics, choice_line
 from genre_pipeline.evaluation.console import markdown_table
 from genre_pipeline.offline.ablation import evaluate_with_ablations
 from genre_pipeline.offline.writing import write_reports
@@ -52,7 +52,8 @@ def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
         report=dg.MetadataValue.path(str(folder / "report.html")),
         table=dg.MetadataValue.md(markdown_table(found)),
         **{
-            f"ablation_{name}": dg.MetadataValue.md(ablation_markdown(one)) for name, one in evaluated.ablations.items()
+            f"ablation_{name}": dg.MetadataValue.md(f"{ablation_markdown(one)}\n\n{choice_line(one)}")
+            for name, one in evaluated.ablations.items()
         },
     )
 

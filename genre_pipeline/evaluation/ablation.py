@@ -11,7 +11,7 @@ import polars as pl
 from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.evaluation.labels import metric_label, metric_value, signed
 from genre_pipeline.evaluation.metrics import NDCG, RANDOM, RECALL
-from genre_pipeline.evaluation.result import EvaluationResult
+from genre_pipeline.evaluation.result import VALIDATION_SCHEMA, EvaluationResult
 from genre_pipeline.evaluation.segments import COLD_ITEMS
 
 _NOTHING = "–"
@@ -25,7 +25,7 @@ def ablation_rows(result: EvaluationResult) -> list[dict[str, str]]:
 
     Differences are those of the variant to the reference on the same users, with their interval.
     The columns on cold items are there where some user took one; "× chance" is the recall by that of random lists.
-    What a language model's texts took is told where a variant has such.
+    What a language model's texts took is told where a variant has such; what validation found, where it was asked.
     """
     others = [name for name in result.recommenders() if name != result.champion]
     return [_row(name, result) for name in (result.champion, *others)]
@@ -36,6 +36,32 @@ def ablation_markdown(result: EvaluationResult) -> str:
     rows = ablation_rows(result)
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def differences(result: EvaluationResult) -> pl.DataFrame:
+    """Each variant's nDCG less the reference's, `VALIDATION_SCHEMA`: positive where the variant is better."""
+    rows = result.comparisons.filter(metric=NDCG).select(
+        pl.col("versus").alias(RECOMMENDER),
+        (0.0 - pl.col("difference")).alias("difference"),
+        (0.0 - pl.col("high")).alias("low"),
+        (0.0 - pl.col("low")).alias("high"),
+    )
+    return rows.cast(VALIDATION_SCHEMA)
+
+
+def chosen_variant(result: EvaluationResult) -> str:
+    """What validation says to switch on: the best variant whose interval lies above 0, else the reference."""
+    better = result.run.validation.filter(pl.col("low") > 0).sort("difference", RECOMMENDER, descending=[True, False])
+    return str(better[RECOMMENDER][0]) if len(better) else str(result.champion)
+
+
+def choice_line(result: EvaluationResult) -> str:
+    """What validation chose, as a sentence; empty where it was not asked."""
+    if result.run.validation.is_empty():
+        return ""
+    chosen = chosen_variant(result)
+    why = "no interval of a difference lies above 0" if chosen == result.champion else "the best interval above 0"
+    return f"Validation, inside the training part, chose {chosen!r}: {why}."
 
 
 def ablation_metrics(result: EvaluationResult) -> dict[str, float]:
@@ -64,7 +90,16 @@ def _row(name: str, result: EvaluationResult) -> dict[str, str]:
         versus: _difference(result.comparisons, name),
         metric_label(RECALL, k): _with_reach(own, RECALL),
     }
-    return cells | _cold_cells(name, result, versus) | _written_cells(name, result)
+    return cells | _validation_cells(name, result) | _cold_cells(name, result, versus) | _written_cells(name, result)
+
+
+def _validation_cells(name: str, result: EvaluationResult) -> dict[str, str]:
+    validation = result.run.validation
+    if validation.is_empty():
+        return {}
+    rows = validation.filter(pl.col(RECOMMENDER) == name).to_dicts()
+    told = _signed_interval(rows[0]["difference"], rows[0]["low"], rows[0]["high"]) if rows else ""
+    return {"on validation": f"{told} chosen".strip() if name == chosen_variant(result) else told}
 
 
 def _written_cells(name: str, result: EvaluationResult) -> dict[str, str]:
@@ -106,4 +141,9 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     row = rows[0]
     # The reference minus the variant: the table says it from the variant's side. 0 - x, so that nothing has no sign.
     mean, low, high = (None if row[end] is None else 0.0 - row[end] for end in ("difference", "high", "low"))
-    return f"{signed(mean, _DIGITS)}" + ("" if low is None else f" [{signed(low, _DIGITS)}, {signed(high, _DIGITS)}]")
+    return _signed_interval(mean, low, high)
+
+
+def _signed_interval(mean: float, low: float | None, high: float | None) -> str:
+    reach = "" if low is None or high is None else f" [{signed(low, _DIGITS)}, {signed(high, _DIGITS)}]"
+    return f"{signed(mean, _DIGITS)}{reach}"

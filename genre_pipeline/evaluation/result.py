@@ -21,6 +21,7 @@ COST_SCHEMA = {
     "score_seconds": pl.Float64,
     "peak_memory_mb": pl.Float64,
 }
+VALIDATION_SCHEMA = {RECOMMENDER: pl.String, "difference": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 WRITTEN_SCHEMA = {RECOMMENDER: pl.String, "tokens": pl.Int64, "cost": pl.Float64, "seconds": pl.Float64}
 QUALITY_SCHEMA = {
     "table": pl.String,
@@ -69,6 +70,8 @@ class RunFacts:
     """recommender, fit_seconds, score_seconds, peak_memory_mb; null where not measured."""
     written: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=WRITTEN_SCHEMA))
     """recommender, tokens, cost (money), seconds: what a language model's texts took, paid for now or before."""
+    validation: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=VALIDATION_SCHEMA))
+    """recommender, difference, low, high: nDCG less the champion's inside the training part, with its interval."""
     quality: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUALITY_SCHEMA))
     """table, read, kept, rejected, duplicates: rows."""
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTED_SCHEMA))
@@ -128,7 +131,8 @@ class EvaluationResult:
         versus, difference, low, high, p, p_holm}], segments [{kind, segment, k, users, recommenders {name: {metric:
         {value, low, high}}}}], against_best and cold_comparisons (rows of `SegmentTables`), settings {name: {...}},
         blend_weights {segment: {recommender: weight}}, cost {name: {fit_seconds, score_seconds, peak_memory_mb}},
-        written {name: {tokens, cost, seconds}}, quality {tables [...], rejected [...]}.
+        written {name: {tokens, cost, seconds}}, validation {name: {difference, low, high}}, quality
+        {tables [...], rejected [...]}.
         """
         p = self.protocol
         return {
@@ -159,12 +163,16 @@ def _run_json(run: RunFacts) -> dict[str, Any]:
     weights: dict[str, dict[str, float]] = {}
     for row in run.blend_weights.to_dicts():
         weights.setdefault(row["segment"], {})[row[RECOMMENDER]] = row["weight"]
-    cost, written = ({row.pop(RECOMMENDER): row for row in _finite(one).to_dicts()} for one in (run.cost, run.written))
+    cost, written, validation = (
+        {row.pop(RECOMMENDER): row for row in _finite(one).to_dicts()}
+        for one in (run.cost, run.written, run.validation)
+    )
     return {
         "settings": {name: dict(chosen) for name, chosen in run.settings.items()},
         "blend_weights": weights,
         "cost": cost,
         "written": written,
+        "validation": validation,
         "quality": {"tables": run.quality.to_dicts(), "rejected": run.rejected.to_dicts()},
     }
 

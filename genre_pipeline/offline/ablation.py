@@ -4,7 +4,7 @@ A variant stands in the place of a recommender, so that everything an evaluation
 segments, cold items) holds for ablations as it is. A further ablation is a module with an `Ablation`, named below.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -14,12 +14,13 @@ from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.language_model import Spending
 from genre_pipeline.contracts.names import AblationName
+from genre_pipeline.evaluation.ablation import differences
 from genre_pipeline.evaluation.result import WRITTEN_SCHEMA, EvaluationResult, RunFacts
 from genre_pipeline.offline.ablation_generation import GENERATION
 from genre_pipeline.offline.ablation_modalities import MODALITIES
 from genre_pipeline.offline.dataset import Prepared
 from genre_pipeline.offline.evaluate import Evaluation, evaluate_dataset, judged, mean_cost
-from genre_pipeline.offline.judging import ColdLists, ProtocolName, Step, walk
+from genre_pipeline.offline.judging import ColdLists, ProtocolName, Step, validation_part, walk
 from genre_pipeline.offline.variant import Ablation, Variant
 from genre_pipeline.recommenders.suite import Say, Tuned
 
@@ -28,6 +29,8 @@ ABLATIONS: Mapping[AblationName, Ablation] = {
     AblationName.GENERATION: GENERATION,
 }
 """What `--ablate` and `evaluation.ablate` may name."""
+VariantsOf = Callable[[Prepared], Iterable[Variant]]
+"""An ablation's variants of a data set, or of a part of one."""
 
 
 def to_prepare(config: GenreConfig) -> GenreConfig:
@@ -60,15 +63,22 @@ def ablate(
     Raises `ConfigError` where the data leave nothing to compare.
     """
     ablation = ABLATIONS[name]
-    variants = ablation.variants(prepared, config)
-    return judge_variants(
-        name, variants, ablation.reference, prepared, config, protocol=protocol, step_days=step_days, say=say
+    judge = judge_and_choose if ablation.is_chosen_from else judge_variants
+    return judge(
+        name,
+        lambda part: ablation.variants(part, config),
+        ablation.reference,
+        prepared,
+        config,
+        protocol=protocol,
+        step_days=step_days,
+        say=say,
     )
 
 
-def judge_variants(
+def judge_and_choose(
     name: str,
-    variants: Iterable[Variant],
+    variants: VariantsOf,
     reference: str,
     prepared: Prepared,
     config: GenreConfig,
@@ -77,9 +87,31 @@ def judge_variants(
     step_days: int,
     say: Say,
 ) -> EvaluationResult:
-    """`ablate`, of variants that the caller makes; the first is the `reference`."""
+    """`judge_variants`, and what each is worth inside the training part, which the result's `run.validation` tells.
+
+    Inside, variants are made, tuned and judged as if the rest were not known: `chosen_variant` is chosen of that alone.
+    """
+    inside, inner = validation_part(prepared, protocol=protocol, step_days=step_days)
+    said = f"{name} on validation"
+    shown = judge_variants(said, variants, reference, inside, config, protocol=inner, step_days=step_days, say=say)
+    found = judge_variants(name, variants, reference, prepared, config, protocol=protocol, step_days=step_days, say=say)
+    return replace(found, run=replace(found.run, validation=differences(shown)))
+
+
+def judge_variants(
+    name: str,
+    variants: VariantsOf,
+    reference: str,
+    prepared: Prepared,
+    config: GenreConfig,
+    *,
+    protocol: ProtocolName,
+    step_days: int,
+    say: Say,
+) -> EvaluationResult:
+    """Variants that the caller makes, on one protocol; the first is the `reference`."""
     judgements: list[_Judgement] = []
-    for variant in variants:
+    for variant in variants(prepared):
         say(f"{name}: {variant.name}")
         tuned = judgements[0].tuned if variant.is_tuned_as_reference else None
         walked = walk(variant.prepared, variant.config, protocol=protocol, step_days=step_days, say=_quiet, tuned=tuned)

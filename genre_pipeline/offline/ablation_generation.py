@@ -2,7 +2,8 @@
 
 Judged by a hybrid of the recommenders that generation reaches at little cost. Each variant generates on the past that
 its lists are made of; replies come from the ledger, and from the configured model within its budget. Tuning does not
-look at generation: what is compared are the same weights, with and without.
+look at generation: what is compared are the same weights, with and without. Which variant is worth switching on is
+chosen inside the training part.
 """
 
 from collections.abc import Iterator, Mapping
@@ -70,4 +71,4 @@ class _Tally:
         self.total += taken
 
 
-GENERATION = Ablation(reference=OFF, variants=generation_variants, needs=with_content)
+GENERATION = Ablation(reference=OFF, variants=generation_variants, needs=with_content, is_chosen_from=True)

@@ -151,11 +151,20 @@ def enricher(data: Dataset, config: GenreConfig, *, ask: Ask) -> Enrich:
     encode = encoder(config, VectorCache(config.home / "cache" / "vectors"))
 
     def enrich_past(known: TrainingSet, split: Split) -> TrainingSet:
-        past = Past(split.past, data.items, split.as_of, data.has_clock)
+        past = past_to_tell(split, data)
         generated = generate(past, known, config, ask=ask, encode=encode)
         return enriched(known, data.items, generated, config, encode=encode)
 
     return enrich_past
+
+
+def past_to_tell(split: Split, data: Dataset) -> Past:
+    """A split's past of those whose lists are judged: no other list depends on what is written about the rest.
+
+    Where nobody is judged, of all.
+    """
+    told = split.past if split.truth.is_empty() else split.past.join(split.truth, on=USER_ID, how="semi")
+    return Past(told, data.items, split.as_of, data.has_clock)
 
 
 def profile_vectors(profiles: pl.DataFrame, encode: Encode) -> pl.DataFrame:

@@ -87,6 +87,15 @@ def walk(
     return Walk([_as_user_steps(step) for step in steps] if protocol == ROLLING else steps, tuned)
 
 
+def validation_part(
+    prepared: Prepared, *, protocol: ProtocolName, step_days: int
+) -> tuple[Prepared, Literal["time", "leave-one-out"]]:
+    """What is known before the first cut, and the protocol that judges inside it: nothing of any test part."""
+    past = next(iter(_splits(prepared.data.interactions, protocol, step_days))).past
+    inside = replace(prepared, data=replace(prepared.data, interactions=past))
+    return inside, "time" if protocol == ROLLING else protocol
+
+
 def unit_suffix(step: Step, protocol: ProtocolName) -> str:
     """What sets a user of this step apart from the same user of another; nothing, where there is one step."""
     return f"{_ROLLING_SEPARATOR}{step.split.as_of:%Y-%m-%d}" if protocol == ROLLING else ""

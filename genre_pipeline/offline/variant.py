@@ -35,3 +35,5 @@ class Ablation:
     """The variants, reference first. Made lazily: one is judged and let go before the next is made."""
     needs: Callable[[GenreConfig], GenreConfig]
     """The configuration that data are to be prepared with, so that every variant finds its part of them."""
+    is_chosen_from: bool = False
+    """Whether one of the variants is to be switched on: they are then judged on validation too, which chooses."""

@@ -6,11 +6,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metrics, ablation_rows
+from genre_pipeline.evaluation.ablation import (
+    ablation_markdown,
+    ablation_metrics,
+    ablation_rows,
+    choice_line,
+    chosen_variant,
+    differences,
+)
 from genre_pipeline.evaluation.evaluate import EvaluationConfig, EvaluationInputs, evaluate
 from genre_pipeline.evaluation.intervals import IntervalConfig
 from genre_pipeline.evaluation.metrics import chance_metrics
-from genre_pipeline.evaluation.result import EvaluationResult, RunFacts
+from genre_pipeline.evaluation.result import VALIDATION_SCHEMA, EvaluationResult, RunFacts
 
 USERS = [f"u{number:02d}" for number in range(20)]
 QUICK = EvaluationConfig(k=2, comparison_resamples=200, intervals=IntervalConfig(resamples=200))
@@ -52,6 +59,33 @@ def test_the_reference_is_first_and_others_are_told_by_their_difference_to_it() 
     assert rows[0]["vs all"] == ""
     assert rows[1]["vs all"].startswith("+0.000 [")
     assert rows[2]["vs all"] == "−0.613 [−0.613, −0.613]"
+
+
+def test_differences_are_told_from_the_variants_side() -> None:
+    rows = {row["recommender"]: row for row in differences(_result(with_cold=False)).to_dicts()}
+    assert set(rows) == {"text + more", "without text"}
+    worse = rows["without text"]
+    assert worse["low"] <= worse["difference"] <= worse["high"] < 0
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        ([("text + more", 0.01, 0.001, 0.02), ("without text", 0.03, 0.002, 0.05)], "without text"),
+        ([("text + more", 0.01, 0.001, 0.02), ("without text", 0.03, -0.01, 0.07)], "text + more"),
+        ([("text + more", 0.0, 0.0, 0.0), ("without text", 0.03, -0.01, 0.07)], "all"),
+        ([("text + more", 0.04, None, None), ("without text", -0.03, -0.04, -0.02)], "all"),
+    ],
+)
+def test_validation_chooses_the_best_whose_interval_lies_above_0(found: list[tuple[object]], chosen: str) -> None:
+    assert choice_line(_result(with_cold=False)) == ""
+    assert "on validation" not in ablation_rows(_result(with_cold=False))[0]
+    validation = pl.DataFrame(found, schema=VALIDATION_SCHEMA, orient="row")
+    result = replace(_result(with_cold=False), run=RunFacts(validation=validation))
+    assert chosen_variant(result) == chosen
+    assert f"chose {chosen!r}" in choice_line(result)
+    told = {row["variant"]: row["on validation"] for row in ablation_rows(result)}
+    assert [name for name, cell in told.items() if cell.endswith("chosen")] == [chosen]
 
 
 def test_what_texts_took_is_told_beside_the_variants_that_have_them() -> None:

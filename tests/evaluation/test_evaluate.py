@@ -68,7 +68,7 @@ def test_json_layout(result):
         *("layout", "protocol", "data", "cut", "k", "seed", "users", "items", "train_interactions"),
         *("test_interactions", "resamples", "confidence", "notes", "champion", "recommenders", "comparisons"),
         *("segments", "against_best", "cold_comparisons", "settings", "blend_weights", "cost", "written"),
-        "quality",
+        *("validation", "quality"),
     ]
     assert found["recommenders"]["hybrid"]["hit"]["value"] == pytest.approx(20 / 30)
     assert set(found["recommenders"]["hybrid"]["ndcg"]) == {"value", "low", "high", "users"}

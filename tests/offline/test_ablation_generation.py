@@ -4,19 +4,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.names import AblationName
 from genre_pipeline.contracts.training_set import TrainingSet
+from genre_pipeline.evaluation.ablation import differences
 from genre_pipeline.features.extraction import FeaturesConfig
 from genre_pipeline.features.text_llm import LlmTextConfig
 from genre_pipeline.generation.requests import Answer, Request
 from genre_pipeline.generation.scheme import Scheme
 from genre_pipeline.models.bert import tiny_encoder
-from genre_pipeline.offline.ablation import ablate
+from genre_pipeline.offline.ablation import ablate, judge_and_choose, judge_variants
 from genre_pipeline.offline.ablation_generation import ENABLED, OFF, variants_asked, with_content
 from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set, training_set_for_lists
+from genre_pipeline.offline.generation import past_to_tell
+from genre_pipeline.offline.judging import ProtocolName, validation_part
+from genre_pipeline.offline.variant import Variant
 from genre_pipeline.training.splits import split_by_time
 from tests.offline import shop
 
@@ -42,6 +47,48 @@ def test_every_variant_is_a_row_beside_off(prepared: Prepared, config: GenreConf
     assert set(versus) == set(ENABLED)
     assert set(result.run.written["recommender"]) == set(ENABLED)
     assert result.run.written["tokens"].sum() == 0
+    assert set(result.run.validation["recommender"]) == set(ENABLED)
+
+
+@pytest.mark.parametrize("protocol", ["time", "leave-one-out", "rolling"])
+def test_validation_knows_nothing_of_the_test_part(
+    prepared: Prepared, config: GenreConfig, protocol: ProtocolName
+) -> None:
+    """Whatever is taken after the first cut: inside, the data are the same."""
+    inside, inner = validation_part(prepared, protocol=protocol, step_days=1)
+    assert inner == ("time" if protocol == "rolling" else protocol)
+    known = inside.data.interactions
+    later = prepared.data.interactions.join(known, on=known.columns, how="anti", nulls_equal=True)
+    assert len(later)
+    changed = pl.concat([known, later.with_columns(item_id=pl.lit("i01"))])
+    other = replace(prepared, data=replace(prepared.data, interactions=changed))
+    again, _ = validation_part(other, protocol=protocol, step_days=1)
+    order = ["user_id", "timestamp", "item_id"]
+    assert again.data.interactions.sort(order).equals(known.sort(order))
+
+
+def test_what_is_found_inside_stands_beside_the_test_part(prepared: Prepared, config: GenreConfig) -> None:
+    asked: list[pl.Series] = []
+
+    def variants(part: Prepared) -> list[Variant]:
+        asked.append(part.data.interactions["timestamp"].max())  # type: ignore[arg-type]
+        every = variants_asked(part, config, lambda scheme, requests: scheme.without_model(requests))
+        return [variant for variant in every if variant.name in (OFF, "profiles")]
+
+    found = judge_and_choose("x", variants, OFF, prepared, config, protocol="time", step_days=1, say=lambda line: None)
+    inside, _ = validation_part(prepared, protocol="time", step_days=1)
+    alone = judge_variants("x", variants, OFF, inside, config, protocol="time", step_days=1, say=lambda line: None)
+    assert found.run.validation.equals(differences(alone))
+    assert asked[0] == asked[2] < asked[1]
+
+
+def test_nobody_is_written_about_whose_list_is_not_judged(prepared: Prepared, config: GenreConfig) -> None:
+    split = split_by_time(prepared.data.interactions)
+    judged = split.truth["user_id"].unique().sort()
+    one = replace(split, truth=split.truth.filter(pl.col("user_id") == judged[0]))
+    assert past_to_tell(one, prepared.data).interactions["user_id"].unique().to_list() == [judged[0]]
+    nobody = replace(split, truth=split.truth.clear())
+    assert past_to_tell(nobody, prepared.data).interactions.equals(split.past)
 
 
 def test_requests_tell_the_past_alone_and_each_variant_asks_for_its_own(
