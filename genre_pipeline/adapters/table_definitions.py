@@ -134,8 +134,11 @@ events = sa.Table(
     sa.Column("event", sa.Text, nullable=False),
     sa.Column("value", sa.Double, nullable=True),
     sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=True),
+    sa.Column("variant", sa.Text, nullable=True),
+    sa.Column("rank", sa.BigInteger, nullable=True),
 )
-"""The event log: what the service was told, once per event id."""
+"""The event log: what the service was told, once per event id. Impressions, which say what was shown, name the list."""
 
 api_keys = sa.Table(
     "api_keys",

@@ -167,7 +167,7 @@ class Tables:
             return list_reader.catalogue_rows(connection, item_ids, surface)
 
     def append_events(self, events: pl.DataFrame | Sequence[Mapping[str, object]]) -> int:
-        """Log events (event_id, user_id, item_id, timestamp, event, value); how many were new. Durable on return."""
+        """Log events (`LOGGED_SCHEMA`); how many were new. Durable on return."""
         return self.append_new_events(events).height
 
     def append_new_events(self, events: pl.DataFrame | Sequence[Mapping[str, object]]) -> pl.DataFrame:
@@ -177,14 +177,26 @@ class Tables:
             return event_log.append(connection, frame, self._clock())
 
     def events_of(self, day: date) -> pl.DataFrame:
-        """`Interactions` logged with a timestamp on this UTC day, by time, then event id."""
+        """`Interactions` logged with a timestamp on this UTC day, by time, then event id; impressions are none."""
         with self._database.read() as connection:
             return Interactions.cast(event_log.of_day(connection, day))
 
     def events_since(self, start: datetime) -> pl.DataFrame:
-        """`Interactions` logged with a timestamp at or after `start`."""
+        """`Interactions` logged with a timestamp at or after `start`; impressions are none."""
         with self._database.read() as connection:
             return Interactions.cast(event_log.since(connection, start))
+
+    def feedback(self, start: datetime, end: datetime, positive: Sequence[str]) -> pl.DataFrame:
+        """Impressions and events of the types `positive` logged in [start, end): `LOGGED_SCHEMA` without value."""
+        with self._database.read() as connection:
+            return event_log.feedback(connection, start, end, positive)
+
+    def day_published_before(self, day: date) -> date | None:
+        """The latest earlier day that was ever published, retired or not; None where there is none."""
+        query = sa.select(sa.func.max(runs.c.day)).where(runs.c.day < day, runs.c.published_at.is_not(None))
+        with self._database.read() as connection:
+            found: date | None = connection.scalar(query)
+        return found
 
     def delete_user(self, user_id: str) -> dict[str, int]:
         """Delete a user's lists in every run, live or not, events and calls of language models; rows deleted by table.

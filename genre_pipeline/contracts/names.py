@@ -41,6 +41,10 @@ RECOMMENDATIONS = "recommendations"
 SIMILAR_ITEMS = "similar_items"
 POPULAR_ITEMS = "popular_items"
 PUBLICATION = "publication"
+ONLINE_METRICS = "online_metrics"
+
+IMPRESSION = "impression"
+"""The event that says what was shown. Every other event says what a user did."""
 
 TRAINING_SERVICE = "training_v1"
 SCORING_SERVICE = "scoring_v1"

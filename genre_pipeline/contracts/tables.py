@@ -47,7 +47,13 @@ EVENT_LOG_SCHEMA = pl.Schema(
         "value": pl.Float64(),
     }
 )
-"""Columns of an event as it is logged: an interaction with an id of its own."""
+"""Columns of what a user did, as it is logged: an interaction with an id of its own."""
+
+SHOWN_SCHEMA = pl.Schema({"run_id": pl.String(), "variant": pl.String(), "rank": pl.Int64()})
+"""Columns that say where an item was shown: the answer's `run_id` and `variant`, the item's `rank` in it. An impression
+has all three, other events none or some."""
+LOGGED_SCHEMA = pl.Schema({**EVENT_LOG_SCHEMA, **SHOWN_SCHEMA})
+"""Columns of the event log."""
 
 
 class Items(dy.Schema):

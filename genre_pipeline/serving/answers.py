@@ -177,8 +177,17 @@ class Event(BaseModel):
         "then only `event_id` can tell a replay from a second event.",
         examples=["2026-01-31T12:00:00Z"],
     )
-    event: str = Field(default="view", min_length=1, max_length=64, examples=["view"])
+    event: str = Field(
+        default="view",
+        min_length=1,
+        max_length=64,
+        description="What the user did. `impression` says that the item was shown, and needs run_id, variant and rank.",
+        examples=["view"],
+    )
     value: float | None = Field(default=None, allow_inf_nan=False, examples=[None])
+    run_id: str | None = Field(default=None, description="The answer's, of an item that was shown.", examples=[None])
+    variant: str | None = Field(default=None, description="The answer's.", examples=[None])
+    rank: int | None = Field(default=None, ge=1, le=100_000, description="The item's in the answer.", examples=[None])
 
 
 class EventBatch(BaseModel):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from genre_pipeline.contracts.columns import EVENT, EVENT_ID, ITEM_ID, USER_ID
+from genre_pipeline.contracts.columns import EVENT, EVENT_ID, ITEM_ID, RUN_ID, USER_ID, VARIANT
 from genre_pipeline.contracts.errors import RequestError
-from genre_pipeline.contracts.tables import EARLIEST_YEAR, EVENT_LOG_SCHEMA, LATEST_YEAR
+from genre_pipeline.contracts.names import IMPRESSION
+from genre_pipeline.contracts.tables import EARLIEST_YEAR, LATEST_YEAR, LOGGED_SCHEMA
 from genre_pipeline.serving.answers import Event
 from genre_pipeline.serving.ladder import Ask, Strategy
 from genre_pipeline.serving.settings import ServingConfig
@@ -81,7 +82,7 @@ def checked_events(events: list[Event], now: datetime, config: ServingConfig) ->
             f"A batch has {len(events)} events", remedy=f"Send at most {config.events_max} in one request."
         )
     rows = [_row(event, now, config) for event in events]
-    return pl.DataFrame(rows, schema=EVENT_LOG_SCHEMA, orient="row")
+    return pl.DataFrame(rows, schema=LOGGED_SCHEMA, orient="row")
 
 
 def _row(event: Event, now: datetime, config: ServingConfig) -> tuple[object, ...]:
@@ -89,8 +90,24 @@ def _row(event: Event, now: datetime, config: ServingConfig) -> tuple[object, ..
     item_id = checked_id(ITEM_ID, event.item_id, config.id_limit_bytes)
     name = checked_id(EVENT, event.event, config.id_limit_bytes)
     time = _checked_time(event.timestamp, now, config)
-    event_id = event.event_id if event.event_id is not None else _derived_id(user_id, item_id, time, name, event.value)
-    return checked_id(EVENT_ID, event_id, config.id_limit_bytes), user_id, item_id, time, name, event.value
+    shown = _shown(event, config)
+    content = [user_id, item_id, time.isoformat(), name, event.value, *([] if shown == (None, None, None) else shown)]
+    event_id = event.event_id if event.event_id is not None else _derived_id(content)
+    return checked_id(EVENT_ID, event_id, config.id_limit_bytes), user_id, item_id, time, name, event.value, *shown
+
+
+def _shown(event: Event, config: ServingConfig) -> tuple[str | None, str | None, int | None]:
+    """Which list, and where in it."""
+    shown = event.run_id, event.variant, event.rank
+    if event.event == IMPRESSION and None in shown:
+        raise RequestError(
+            "An impression does not say what was shown",
+            remedy="Send run_id and variant of the answer, and the item's rank in it.",
+        )
+    for name, text in ((RUN_ID, event.run_id), (VARIANT, event.variant)):
+        if text is not None:
+            checked_id(name, text, config.id_limit_bytes)
+    return shown
 
 
 def _checked_time(time: datetime | None, now: datetime, config: ServingConfig) -> datetime:
@@ -112,9 +129,8 @@ def _checked_time(time: datetime | None, now: datetime, config: ServingConfig) -
     return aware
 
 
-def _derived_id(user_id: str, item_id: str, time: datetime, event: str, value: float | None) -> str:
-    content = json.dumps([user_id, item_id, time.isoformat(), event, value])
-    return hashlib.sha256(content.encode()).hexdigest()
+def _derived_id(content: list[object]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _bad_id(name: str, fault: str) -> RequestError:

@@ -11,7 +11,7 @@ import polars as pl
 
 from genre_pipeline.contracts.columns import EVENT, EVENT_ID, EVENT_TIMESTAMP, ITEM_ID, TIMESTAMP, USER_ID
 from genre_pipeline.contracts.errors import GenreError
-from genre_pipeline.contracts.names import USER_HISTORIES, USER_STATISTICS, USER_VECTORS
+from genre_pipeline.contracts.names import IMPRESSION, USER_HISTORIES, USER_STATISTICS, USER_VECTORS
 from genre_pipeline.contracts.tables import EVENT_LOG_SCHEMA
 from genre_pipeline.features.histories import HistoryConfig
 from genre_pipeline.serving.answers import Event, EventsAnswer, ForgottenAnswer
@@ -58,11 +58,13 @@ class Recorder:
         """Merge logged events into the users' online features, so that the next answer reflects them.
 
         Where the online store does not answer, or nothing is published yet, the events wait in memory for the next
-        call (the latest 10,000 of them); they are on disk anyway, for the night to fold in.
+        call (the latest 10,000 of them); they are on disk anyway, for the night to fold in. An impression is nothing
+        that the user did, and moves no feature.
         """
+        done = new.filter(pl.col(EVENT) != IMPRESSION)
         for held in self._held:
-            held.note(new)
-        self._pending = pl.concat([self._pending, new.select(self._pending.columns)]).tail(_MAX_PENDING)
+            held.note(done)
+        self._pending = pl.concat([self._pending, done.select(self._pending.columns)]).tail(_MAX_PENDING)
         known = self._held[0].run.positions if self._held[0].has_run else {}
         items = batch[ITEM_ID].unique(maintain_order=True).to_list()
         return EventsAnswer(

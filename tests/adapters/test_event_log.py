@@ -70,3 +70,25 @@ def test_an_event_that_breaks_the_contract_is_refused(tables: Tables, broken: di
 def test_a_frame_without_a_needed_column_is_refused(tables: Tables) -> None:
     with pytest.raises(ContractError, match="event_id"):
         tables.append_events(pl.DataFrame([an_event("a", MIDNIGHT)]).drop("event_id"))
+
+
+def test_an_impression_is_feedback_and_nothing_that_a_user_did(tables: Tables) -> None:
+    shown = {"run_id": "r", "variant": "a", "rank": 3}
+    click = an_event("c", MIDNIGHT + timedelta(seconds=5)) | {"event": "click"}
+    other = an_event("o", MIDNIGHT + timedelta(seconds=6))
+    tables.append_events([an_event("s", MIDNIGHT) | {"event": "impression"} | shown])
+    assert tables.append_events([an_event("s", MIDNIGHT) | {"event": "impression"} | shown]) == 0
+    tables.append_events([click, other])
+    assert tables.events_since(MIDNIGHT)["event"].to_list() == ["click", "rating"]
+    assert tables.events_of(MIDNIGHT.date())["event"].to_list() == ["click", "rating"]
+    end = MIDNIGHT + timedelta(days=1)
+    found = tables.feedback(MIDNIGHT, end, ["click"]).select("event_id", "event", "run_id", "variant", "rank")
+    assert found.rows() == [("s", "impression", "r", "a", 3), ("c", "click", None, None, None)]
+    assert tables.feedback(MIDNIGHT - timedelta(days=1), MIDNIGHT, ["click"]).is_empty()
+
+
+@pytest.mark.parametrize("missing", ["run_id", "variant", "rank"])
+def test_an_impression_of_no_list_is_refused(tables: Tables, missing: str) -> None:
+    shown = {"event": "impression", "run_id": "r", "variant": "a", "rank": 1} | {missing: None}
+    with pytest.raises(ContractError, match="what was shown"):
+        tables.append_events([an_event("s", MIDNIGHT) | shown])

@@ -15,7 +15,8 @@ from genre_pipeline.adapters.table_records import (
 )
 from genre_pipeline.contracts.columns import EVENT_TIMESTAMP
 from genre_pipeline.contracts.errors import FeatureStoreError, TablesError
-from genre_pipeline.contracts.tables import TIME
+from genre_pipeline.contracts.names import IMPRESSION
+from genre_pipeline.contracts.tables import LOGGED_SCHEMA, TIME, Interactions
 
 _STATISTICS = {
     "interactions_total": pl.Int64,
@@ -105,16 +106,7 @@ class InMemoryTables:
         self.lists: dict[str, list[tuple[str, float]]] = {}
         self.similar: dict[str, list[tuple[str, float]]] = {}
         self.popular_lists: dict[str, list[tuple[str, float]]] = {}
-        self.log = pl.DataFrame(
-            schema={
-                "event_id": pl.String,
-                "user_id": pl.String,
-                "item_id": pl.String,
-                "timestamp": TIME,
-                "event": pl.String,
-                "value": pl.Float64,
-            }
-        )
+        self.log = pl.DataFrame(schema=LOGGED_SCHEMA)
         self.is_down = False
 
     @property
@@ -167,7 +159,8 @@ class InMemoryTables:
 
     def events_since(self, start: datetime) -> pl.DataFrame:
         self._check()
-        return self.log.filter(pl.col("timestamp") >= start).drop("event_id")
+        done = self.log.filter(pl.col("timestamp") >= start, pl.col("event") != IMPRESSION)
+        return done.select(Interactions.column_names())
 
     def _items(self, lists: Mapping[str, list[tuple[str, float]]], key: str, k: int, surface: str) -> ItemList | None:
         self._check()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from genre_pipeline.contracts.errors import RequestError
-from genre_pipeline.contracts.tables import EVENT_LOG_SCHEMA
+from genre_pipeline.contracts.tables import LOGGED_SCHEMA
 from genre_pipeline.serving.answers import Event
 from genre_pipeline.serving.limits import checked_events, checked_id
 from genre_pipeline.serving.settings import ServingConfig
@@ -18,8 +18,8 @@ def test_rows_of_the_event_log() -> None:
     local = datetime(2024, 3, 11, 2, tzinfo=timezone(timedelta(hours=2)))
     events = [Event(event_id="e1", user_id="u", item_id="i", timestamp=local, event="rating", value=4.0)]
     frame = checked_events(events, NOW, ServingConfig())
-    assert frame.schema == EVENT_LOG_SCHEMA
-    assert frame.rows() == [("e1", "u", "i", datetime(2024, 3, 11, tzinfo=UTC), "rating", 4.0)]
+    assert frame.schema == LOGGED_SCHEMA
+    assert frame.rows() == [("e1", "u", "i", datetime(2024, 3, 11, tzinfo=UTC), "rating", 4.0, None, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ def test_rows_of_the_event_log() -> None:
         {"timestamp": NOW - timedelta(microseconds=1)},
         {"event": "like"},
         {"value": None},
+        {"run_id": "r"},
+        {"variant": "a"},
+        {"rank": 1},
     ],
 )
 def test_derived_id_tells_every_field_apart(changed: dict[str, object]) -> None:
@@ -59,3 +62,12 @@ def test_ids_are_counted_in_bytes() -> None:
     assert checked_id("user_id", "é" * 256, 512) == "é" * 256
     with pytest.raises(RequestError, match="514 bytes"):
         checked_id("user_id", "é" * 257, 512)
+
+
+def test_an_impression_says_what_was_shown() -> None:
+    shown = {"event": "impression", "run_id": "r", "variant": "a", "rank": 2}
+    frame = checked_events([Event(**{**SAME, **shown})], NOW, ServingConfig())
+    assert frame.select("run_id", "variant", "rank").rows() == [("r", "a", 2)]
+    for missing in ("run_id", "variant", "rank"):
+        with pytest.raises(RequestError, match="does not say what was shown"):
+            checked_events([Event(**{**SAME, **shown, missing: None})], NOW, ServingConfig())
