@@ -19,6 +19,7 @@ from genre_pipeline.adapters.postgres_schemas import url_in_schema
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.evaluation.evaluate import EvaluationConfig
+from genre_pipeline.evaluation.feedback import FeedbackConfig
 from genre_pipeline.features.extraction import TOWER, FeaturesConfig, Vectors
 from genre_pipeline.generation.budget import BudgetConfig
 from genre_pipeline.generation.settings import GenerationConfig, SchemeName
@@ -116,6 +117,9 @@ class GenreConfig(BaseSettings):
     """What a language model writes about items and users."""
     event_weights: Mapping[str, NonNegativeFloat] = {}
     """What an event type counts in training, 1.0 where it is not named; 0 leaves it out."""
+    valued_events: tuple[str, ...] = ()
+    """Event types whose weight is multiplied by their `value`, as a progress from 0 to 1 is; an event without a value
+    counts whole, one of 0 or less is left out."""
     recommenders: RecommendersConfig = RecommendersConfig()
     """Which recommenders there are, and how they are tuned and blended."""
     audiences: AudiencesConfig = AudiencesConfig()
@@ -132,6 +136,8 @@ class GenreConfig(BaseSettings):
     """When a challenger becomes champion."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How lists are judged."""
+    feedback: FeedbackConfig = FeedbackConfig()
+    """How what was shown is joined to what users did."""
     publishing: PublishingConfig = PublishingConfig()
     """What goes into the tables."""
     serving: ServingConfig = ServingConfig()

@@ -4,7 +4,7 @@ Ids are text outside and positions inside, so that matrix work never touches a s
 users and items sorted by id, which also settles ties (equal scores go to the smaller item id, the smaller position).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -24,6 +24,7 @@ from genre_pipeline.contracts.columns import (
     TIMESTAMP,
     USER_ID,
     USER_INDEX,
+    VALUE,
     VECTOR,
     WEIGHT,
 )
@@ -141,16 +142,18 @@ def build_training_set(
     as_of: datetime,
     has_clock: bool = True,
     event_weights: Mapping[str, float] | None = None,
+    valued_events: Collection[str] = (),
     item_vectors: Mapping[str, pl.DataFrame] | None = None,
     only_known_items: bool = False,
 ) -> TrainingSet:
     """Turn clean tables (`Interactions`, `Items`, `ItemVectors` by technique) into positions.
 
     Interactions at or after `as_of` are left out. `event_weights` gives an event type's weight, 1.0 where it is not
-    named; a weight of 0 drops the event. With `only_known_items`, an item is a candidate only if somebody had
-    interacted with it, or it was published, before `as_of`: an evaluation's catalogue must not leak the future.
-    Without it, everything in the table is a candidate unless it is published later than `as_of`. Where the source knows
-    an order only, `published_at` cannot be compared and is not looked at.
+    named; of `valued_events`, times the event's `value` where it has one; a weight of 0 or less drops the event. With
+    `only_known_items`, an item is a candidate only if somebody had interacted with it, or it was published, before
+    `as_of`: an evaluation's catalogue must not leak the future. Without it, everything in the table is a candidate
+    unless it is published later than `as_of`. Where the source knows an order only, `published_at` cannot be compared
+    and is not looked at.
 
     Raises `TrainingError` where no interaction is left to learn from.
     """
@@ -160,6 +163,9 @@ def build_training_set(
         if weights
         else pl.lit(1.0, pl.Float32)
     )
+    if valued_events:
+        is_valued = pl.col(EVENT).is_in(list(valued_events))
+        weight = weight * pl.when(is_valued).then(pl.col(VALUE).cast(pl.Float32)).fill_null(1.0)
     past = interactions.filter(pl.col(TIMESTAMP) < as_of).with_columns(weight.alias(WEIGHT)).filter(pl.col(WEIGHT) > 0)
     if past.is_empty():
         raise TrainingError(

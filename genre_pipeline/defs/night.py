@@ -44,6 +44,7 @@ def everything_known(project: Project, night: Prepared, day: str) -> TrainingSet
         night.data.items,
         as_of=as_of(day),
         event_weights=project.config.event_weights,
+        valued_events=project.config.valued_events,
         item_vectors={name: night.vectors[name] for name in project.config.features.for_recommenders},
     )
 

@@ -77,7 +77,8 @@ def recommendations(context: dg.AssetExecutionContext, project: dg.ResourceParam
     parts = fit_suite(data, tuned, seed=config.seed, say=say, ready=_network(project, day, FINAL, data))
     asked = known_users(night)
     shared = night_interests(project, night, day)
-    frame = personal_lists(parts, data, asked, night.data.items, config, interests=shared)
+    past = night.data.interactions
+    frame = personal_lists(parts, data, asked, night.data.items, config, past=past, interests=shared)
     frame = in_words(context, project, night, frame)
     decisions = tuned.to_json() | rules_of(config.rules)
     manifest = project.partitions.write(RECOMMENDATIONS, day, frame, decisions=decisions)

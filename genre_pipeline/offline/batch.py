@@ -63,7 +63,9 @@ def batch_recommendations(
     say(f"training on all {everything.height:,} interactions")
     parts = fit_audiences(data, chosen, config.audiences, seed=config.seed, say=say)
     wanted = _all_users(prepared) if users is None else users
-    return plain_lists(parts, recommender, data, wanted, prepared.data.items, config, k=k, report=report)
+    return plain_lists(
+        parts, recommender, data, wanted, prepared.data.items, config, past=everything, k=k, report=report
+    )
 
 
 def _all_known(interactions: pl.DataFrame) -> Split:

@@ -73,6 +73,7 @@ def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_
         as_of=split.as_of,
         has_clock=prepared.data.has_clock,
         event_weights=config.event_weights,
+        valued_events=config.valued_events,
         item_vectors=vectors_on(
             prepared.vectors, prepared.data.items, split.past, config, has_clock=prepared.data.has_clock
         ),

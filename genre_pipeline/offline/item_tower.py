@@ -154,6 +154,7 @@ def _training_set(
         as_of=split.as_of,
         has_clock=has_clock,
         event_weights=config.event_weights,
+        valued_events=config.valued_events,
         item_vectors=beaten,
         only_known_items=only_known_items,
     )
@@ -171,7 +172,8 @@ def _identity(texts: pl.DataFrame, past: pl.DataFrame, config: GenreConfig) -> s
     """Equal where training would be: texts, past, settings and seed."""
     settings = f"{config.item_tower.model_dump_json()} {config.promotion.model_dump_json()} {config.seed}"
     changes = config.preprocessing.augmentation.text.model_dump_json()
-    digest = hashlib.sha256(f"{settings} {changes} {sorted(config.event_weights.items())}".encode())
+    weights = f"{sorted(config.event_weights.items())} {sorted(config.valued_events)}"
+    digest = hashlib.sha256(f"{settings} {changes} {weights}".encode())
     for frame in (texts.sort(ITEM_ID), past.sort(TIMESTAMP, maintain_order=True)):
         digest.update(frame.hash_rows(seed=0).to_numpy().tobytes())
     return f"item_tower/{digest.hexdigest()}"

@@ -26,11 +26,13 @@ def personal_lists(
     items: pl.DataFrame,
     config: GenreConfig,
     *,
+    past: pl.DataFrame,
     interests: Interests | None = None,
 ) -> pl.DataFrame:
     """The hybrid's lists of `asked`, schema `Recommendations` and `reasons`; where there are rules, `variant` too.
 
-    Shared `interests` of generated profiles are a reason more.
+    `past` is all interactions before the day's end: what users have finished. Shared `interests` of
+    generated profiles are a reason more.
     """
     hybrid = parts[HYBRID]
     assert isinstance(hybrid, Blend)
@@ -38,7 +40,7 @@ def personal_lists(
     if config.rules.is_default:
         lists = recommend(hybrid, data, asked, k=k, cold_users="popular", popular=popular)
         return _explained(lists, hybrid, data, items, config, interests)
-    ruled = ruled_lists(hybrid, data, asked, _night(data, items, config), k=k, popular=popular)
+    ruled = ruled_lists(hybrid, data, asked, _night(data, items, past, config), k=k, popular=popular)
     return with_said_reasons(_explained(ruled, hybrid, data, items, config, interests))
 
 
@@ -50,6 +52,7 @@ def plain_lists(
     items: pl.DataFrame,
     config: GenreConfig,
     *,
+    past: pl.DataFrame,
     k: int,
     report: Report | None = None,
 ) -> pl.DataFrame:
@@ -57,7 +60,7 @@ def plain_lists(
     popular = popular_scores(parts)
     if config.rules.is_default:
         return recommend(parts[recommender], data, asked, k=k, cold_users="popular", popular=popular, report=report)
-    night = _night(data, items, config)
+    night = _night(data, items, past, config)
     ruled = ruled_lists(parts[recommender], data, asked, night, k=k, popular=popular, report=report)
     return without_said_reasons(ruled)
 
@@ -82,9 +85,9 @@ def rules_of(rules: RulesConfig) -> dict[str, Any]:
     return {} if rules.is_default else {"rules": rules.model_dump(mode="json", exclude_unset=True)}
 
 
-def _night(data: TrainingSet, items: pl.DataFrame, config: GenreConfig) -> RuledNight:
+def _night(data: TrainingSet, items: pl.DataFrame, past: pl.DataFrame, config: GenreConfig) -> RuledNight:
     vectors = data.item_vectors.get(config.reasons.vectors, np.empty((data.n_items, 0), dtype=np.float32))
-    return RuledNight(config.rules, items, vectors, config.seed)
+    return RuledNight(config.rules, items, vectors, config.seed, past)
 
 
 def _explained(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from scipy import sparse
 
 from genre_pipeline.contracts.columns import ITEM_ID, PUBLISHED_AT, RANK, REASONS, SCORE, USER_ID, VARIANT
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender, Report, user_blocks
+from genre_pipeline.recommenders.prerequisites import Prerequisites, compile_prerequisites
 from genre_pipeline.recommenders.rerank import Block, Chosen, rerank
 from genre_pipeline.recommenders.rules import HOLDOUT, ItemRules, RulesConfig, compile_rules
 from genre_pipeline.recommenders.variants import user_seeds, variants_of
@@ -37,6 +39,8 @@ class RuledNight:
     vectors: np.ndarray
     """float32 [items, width] in the order of the training set: what diversity compares."""
     seed: int
+    past: pl.DataFrame
+    """All interactions up to the day's end, schema `Interactions`: what users have finished."""
 
     def compiled(self, data: TrainingSet) -> Mapping[str, ItemRules]:
         """The rules of each variant for this catalogue."""
@@ -53,6 +57,19 @@ class RuledNight:
         rows = data.item_ids.to_frame(ITEM_ID).join(self.items, on=ITEM_ID, how="left", maintain_order="left")
         is_published = (rows[PUBLISHED_AT] < data.as_of).fill_null(True).to_numpy()
         return np.asarray(data.is_candidate | is_published)
+
+    def prerequisites(self, data: TrainingSet) -> Prerequisites | None:
+        """What items require, for this catalogue; None where no item requires any."""
+        return compile_prerequisites(self.config.prerequisites, self.items, data.item_ids)
+
+    def finished(self, data: TrainingSet, user_ids: pl.Series) -> sparse.csr_matrix:
+        """float32 [len(user_ids), items]: 1 where the user has finished the item."""
+        asked = user_ids.cast(pl.String).to_frame(USER_ID).with_row_index("row")
+        pairs = self.config.prerequisites.finished(self.past.lazy()).collect().join(asked, on=USER_ID)
+        at = data.item_positions(pairs[ITEM_ID])
+        cells = (pairs["row"].to_numpy()[at >= 0], at[at >= 0])
+        ones = np.ones(len(cells[1]), dtype=np.float32)
+        return sparse.csr_matrix((ones, cells), shape=(len(user_ids), data.n_items))
 
 
 def ruled_lists(
@@ -75,12 +92,16 @@ def ruled_lists(
     seeds = user_seeds(user_ids.to_list(), "day", night.seed, data.as_of.date())
     compiled = night.compiled(data)
     exists = night.exists(data)
+    prerequisites = night.prerequisites(data)
+    finished = None if prerequisites is None else night.finished(data, user_ids)
     parts, done = [_NO_ROWS], 0
     for name, rules in compiled.items():
         size = USERS_AT_ONCE if rules.rules.relevance_share == 1 else USERS_COMPARED_AT_ONCE
         for rows in user_blocks(np.flatnonzero(variants == name), size):
             scorer = None if name == HOLDOUT else recommender
             may_be_listed = data.is_candidate if rules.rules.filters.available_only else exists
+            if prerequisites is not None and finished is not None:
+                may_be_listed = may_be_listed & prerequisites.open_to(finished[rows])
             block = _block(scorer, data, positions[rows], rules, popular, seeds[rows], may_be_listed)
             parts.append(_listed(rerank(block, rules, k), rows, name))
             done += len(rows)
@@ -109,6 +130,7 @@ def _block(
     seeds: np.ndarray,
     may_be_listed: np.ndarray,
 ) -> Block:
+    """`may_be_listed` is bool [items], or [users, items]."""
     scores = np.broadcast_to(popular, (len(users), data.n_items)).astype(np.float32)
     known = np.flatnonzero(users >= 0)
     if recommender is not None and len(known):
@@ -117,7 +139,7 @@ def _block(
     had[known] = data.matrix[users[known]].toarray() > 0
     is_allowed = may_be_listed & ~had
     if rules.rules.repeats.most:
-        scores[:, ~may_be_listed] = -np.inf
+        scores[~np.broadcast_to(may_be_listed, scores.shape)] = -np.inf
         return Block(scores, is_allowed, had, seeds)
     scores[~is_allowed] = -np.inf
     return Block(scores, is_allowed, None, seeds)

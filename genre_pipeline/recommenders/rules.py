@@ -18,11 +18,12 @@ from pydantic import Field, field_validator, model_validator
 from genre_pipeline.contracts.columns import CATEGORIES, ITEM_ID, PRICE, PUBLISHED_AT
 from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.settings import Settings
+from genre_pipeline.recommenders.listed_cells import as_list
+from genre_pipeline.recommenders.prerequisites import PrerequisitesConfig
 
 DEFAULT, HOLDOUT = "default", "holdout"
 """The variant of users that no variant claims, and that of users who get popular items only."""
 _SECONDS_PER_DAY = 86_400
-_LIST_TEXT = r"\s*[|,;]\s*"
 
 
 class FiltersConfig(Settings):
@@ -153,6 +154,8 @@ class VariantConfig(Settings):
 class RulesConfig(ListRules):
     """The rules of all lists, and the experiments on them."""
 
+    prerequisites: PrerequisitesConfig = PrerequisitesConfig()
+    """Items that ask for others first, in every variant and the holdout alike."""
     holdout_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of users who get popular items only, so that the effect of personal lists can be measured."""
     variants: tuple[VariantConfig, ...] = ()
@@ -177,7 +180,7 @@ class RulesConfig(ListRules):
     @property
     def is_default(self) -> bool:
         """Whether these rules change nothing."""
-        return self.by_variant == {DEFAULT: ListRules()}
+        return self.prerequisites.column is None and self.by_variant == {DEFAULT: ListRules()}
 
     @property
     def by_variant(self) -> dict[str, ListRules]:
@@ -311,7 +314,7 @@ def _allowed(rules: ListRules, schema: pl.Schema) -> pl.Expr:
     if filters.without_categories:
         conditions.append(~_has_any(pl.col(CATEGORIES), filters.without_categories).fill_null(False))
     if filters.regions:
-        conditions.append(_has_any(_as_list(filters.region_column, schema), filters.regions).fill_null(unknown))
+        conditions.append(_has_any(as_list(filters.region_column, schema), filters.regions).fill_null(unknown))
     if filters.max_age_rating is not None:
         rating = pl.col(filters.age_rating_column).cast(pl.String).str.extract(r"(\d+)").cast(pl.Int64, strict=False)
         conditions.append((rating <= filters.max_age_rating).fill_null(unknown))
@@ -320,12 +323,6 @@ def _allowed(rules: ListRules, schema: pl.Schema) -> pl.Expr:
     if filters.max_price is not None:
         conditions.append((pl.col(PRICE) <= filters.max_price).fill_null(unknown))
     return pl.all_horizontal(conditions)
-
-
-def _as_list(column: str, schema: pl.Schema) -> pl.Expr:
-    if isinstance(schema[column], pl.List):
-        return pl.col(column).cast(pl.List(pl.String))
-    return pl.col(column).cast(pl.String).str.replace_all(_LIST_TEXT, "|").str.split("|")
 
 
 def _has_any(lists: pl.Expr, wanted: tuple[str, ...]) -> pl.Expr:

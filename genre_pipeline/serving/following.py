@@ -6,18 +6,19 @@ Also what users have had since that run: a history keeps the latest items only, 
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 
 import polars as pl
 
 from genre_pipeline.adapters.table_records import DEFAULT_SURFACE
-from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
+from genre_pipeline.contracts.columns import EVENT, ITEM_ID, USER_ID, VALUE
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError
 from genre_pipeline.serving.doors import Clock, Publication, TablesDoor
 from genre_pipeline.serving.published import PublishedRun, needs_reload
 
+_Deed = tuple[str, str, float | None]
+"""Item, event type and value."""
 _log = logging.getLogger(__name__)
 _COUNT_EVERY = timedelta(seconds=1)
 _LOG_DAYS = 7
@@ -44,8 +45,8 @@ class HeldRun:
         self._every = every
         self._run: PublishedRun | None = None
         self._looked_at: datetime | None = None
-        self._since: dict[str, set[str]] = {}
-        self._arriving: dict[str, set[str]] = {}
+        self._since: dict[str, set[_Deed]] = {}
+        self._arriving: dict[str, set[_Deed]] = {}
         self._uncounted: Counter[str] = Counter()
         self._counted_at: datetime | None = None
         self._changing = Lock()
@@ -92,16 +93,24 @@ class HeldRun:
 
     def note(self, events: pl.DataFrame) -> None:
         """Remember what users just had; what is popular follows within seconds."""
-        by_user = _items_by_user(events)
+        by_user = _deeds_by_user(events)
         with self._changing:
             self._uncounted.update(events[ITEM_ID].to_list())
-            for user_id, items in by_user.items():
-                self._since.setdefault(user_id, set()).update(items)
-                self._arriving.setdefault(user_id, set()).update(items)
+            for user_id, deeds in by_user.items():
+                self._since.setdefault(user_id, set()).update(deeds)
+                self._arriving.setdefault(user_id, set()).update(deeds)
 
     def items_since(self, user_id: str) -> list[str]:
         """Items the user has had since the run, sorted."""
-        return sorted(self._since.get(user_id, ()))
+        return sorted({item for item, _, _ in self._since.get(user_id, ())})
+
+    def finished_since(self, user_id: str) -> list[str]:
+        """Those of them that open what requires them, sorted; nothing where no item requires any."""
+        rule = self.run.prerequisites
+        if rule is None:
+            return []
+        deeds = self._since.get(user_id, ())
+        return sorted({item for item, event, value in deeds if rule.config.finishes(event, value)})
 
     def count(self) -> None:
         """Let what was noted move the items' popularity, once a second at most."""
@@ -119,8 +128,7 @@ class HeldRun:
             self._since.pop(user_id, None)
             self._arriving.pop(user_id, None)
             if self._run is not None:
-                rows = {user: row for user, row in self._run.seen.rows.items() if user != user_id}
-                self._run = replace(self._run, seen=replace(self._run.seen, rows=rows))
+                self._run = self._run.without_user(user_id)
 
     def _take(self, live: Publication) -> None:
         # What is noted from here on may or may not be in the log when it is read: both are joined after.
@@ -128,11 +136,11 @@ class HeldRun:
         run = self._load_run(live)
         start = max(run.as_of, self._clock() - timedelta(days=_LOG_DAYS))
         events = self._tables.events_since(start)
-        since = _items_by_user(events)
+        since = _deeds_by_user(events)
         run = _counted(run, Counter(events[ITEM_ID].to_list()))
         with self._changing:
-            for user_id, items in self._arriving.items():
-                since.setdefault(user_id, set()).update(items)
+            for user_id, deeds in self._arriving.items():
+                since.setdefault(user_id, set()).update(deeds)
             self._since, self._run, self.problem, self._uncounted = since, run, None, Counter()
         _log.info("serving run %s as of %s: %d items", run.run_id, run.as_of.isoformat(), run.n_items)
 
@@ -147,6 +155,6 @@ def _counted(run: PublishedRun, items: Counter[str]) -> PublishedRun:
     return run.with_counts(counts)
 
 
-def _items_by_user(events: pl.DataFrame) -> dict[str, set[str]]:
-    grouped = events.group_by(USER_ID).agg(pl.col(ITEM_ID).unique())
-    return {user: set(items) for user, items in grouped.rows()}
+def _deeds_by_user(events: pl.DataFrame) -> dict[str, set[_Deed]]:
+    grouped = events.group_by(USER_ID).agg(ITEM_ID, EVENT, VALUE)
+    return {user: set(zip(items, kinds, values, strict=True)) for user, items, kinds, values in grouped.rows()}

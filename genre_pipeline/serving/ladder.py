@@ -61,11 +61,14 @@ class Choice:
 
 def choose(
     run: PublishedRun, user: UserState, listed: PublishedList, ask: Ask, config: ServingConfig, *, rules: ItemRules,
-    seed: np.ndarray,
+    seed: np.ndarray, finished: np.ndarray | None = None,
 ) -> Choice:  # fmt: skip
-    """The list; empty only where nothing of the catalogue may be shown to anybody. `seed` is uint64 [1]."""
+    """The list; empty only where nothing of the catalogue may be shown to anybody. `seed` is uint64 [1].
+
+    `finished`, int64, is what the user has finished, of which depends what is open; None asks for no prerequisites.
+    """
     had, listed = run.members(user.seen), listed.without(rules.boost)
-    for allowed, notes in _let_go(run, rules, ask, had):
+    for allowed, notes in _let_go(run, rules, ask, had, finished):
         first = ask.strategy if not notes else "popular"
         for strategy in STRATEGIES[STRATEGIES.index(first) :]:
             pool = _POOLS[strategy](run, user, listed, allowed, ask.k, config)
@@ -82,10 +85,14 @@ def choose(
     return Choice("popular", NOTHING, [])
 
 
-def _let_go(run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray) -> Iterator[tuple[np.ndarray, list[str]]]:
+def _let_go(
+    run: PublishedRun, rules: ItemRules, ask: Ask, had: np.ndarray, finished: np.ndarray | None
+) -> Iterator[tuple[np.ndarray, list[str]]]:
     """What may be shown, bool [items], and what was given up for it, step by step."""
     available_only = rules.rules.filters.available_only if ask.available_only is None else ask.available_only
     base = rules.is_allowed & (run.is_candidate if available_only else run.exists)
+    if run.prerequisites is not None and finished is not None:
+        base &= run.prerequisites.open_to_one(finished)
     wished = base & run.in_categories(ask.categories) if ask.categories else base
     kept = ~run.members(run.positions_of(ask.exclude)) if ask.exclude else True
     unseen = ~had

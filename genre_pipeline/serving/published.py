@@ -28,6 +28,7 @@ from genre_pipeline.contracts.columns import (
 from genre_pipeline.contracts.errors import CorruptPartitionError, MissingPartitionError
 from genre_pipeline.contracts.names import INTERACTIONS, ITEM_STATISTICS, ITEM_TEXT_VECTORS, ITEMS, USER_VECTORS
 from genre_pipeline.features.nearest import NearestConfig, NearestSearch
+from genre_pipeline.recommenders.prerequisites import Prerequisites, compile_prerequisites
 from genre_pipeline.recommenders.rules import ItemRules, RulesConfig, category_codes, category_numbers, compile_rules
 from genre_pipeline.serving.doors import Publication
 
@@ -49,6 +50,13 @@ class SeenItems:
         if row is None:
             return self.positions[:0]
         return self.positions[self.starts[row] : self.starts[row + 1]]
+
+    def without(self, user_id: str) -> "SeenItems":
+        """The same, with a user unknown."""
+        return replace(self, rows={user: row for user, row in self.rows.items() if user != user_id})
+
+
+NOTHING_SEEN = SeenItems({}, np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32))
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,10 @@ class PublishedRun:
     """Nearest items of any vector."""
     model_version: str
     """The model that made the published lists, as the run's record names it."""
+    prerequisites: Prerequisites | None = None
+    """What items require; None where no item requires any."""
+    finished: SeenItems = NOTHING_SEEN
+    """What users had finished, where items require others; else nothing."""
 
     @property
     def n_items(self) -> int:
@@ -114,6 +126,10 @@ class PublishedRun:
         """bool [items]: items with at least one of these categories."""
         wanted = [self.category_numbers[name] for name in names if name in self.category_numbers]
         return np.asarray(np.isin(self.categories, wanted).any(axis=1))
+
+    def without_user(self, user_id: str) -> "PublishedRun":
+        """The same, knowing nothing of what a user has had."""
+        return replace(self, seen=self.seen.without(user_id), finished=self.finished.without(user_id))
 
     def with_counts(self, counts: np.ndarray) -> "PublishedRun":
         """The same run with other counts, float64 [items], and the popularity that follows from them."""
@@ -136,11 +152,13 @@ def load_published_run(
     A missing or corrupt item matrix leaves the run usable without real-time scoring; every other partition is needed,
     and its absence raises MissingPartitionError or CorruptPartitionError.
     """
-    day = publication.day.isoformat()
+    day, rules = publication.day.isoformat(), rules or RulesConfig()
     items = read_snapshot(partitions, ITEMS, day).sort(ITEM_ID)
     item_ids = items[ITEM_ID]
     exists = items.select((pl.col(PUBLISHED_AT) < publication.as_of).fill_null(True)).to_series().to_numpy()
     is_candidate = exists & items[AVAILABLE].to_numpy()
+    past = partitions.scan(INTERACTIONS, until=day)
+    prerequisites = compile_prerequisites(rules.prerequisites, items, item_ids)
     counts = _counts(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
     popularity = popularity_of(counts)
     matrix = _vectors(partitions, day, item_ids)
@@ -160,17 +178,19 @@ def load_published_run(
         vectors_problem=matrix.problem,
         popularity=popularity,
         popular_order=_popular_order(popularity, exists),
-        seen=_seen(partitions.scan(INTERACTIONS, until=day), item_ids),
+        seen=_seen(past, item_ids),
         counts=counts,
         exists=exists,
         categories=category_codes(items[CATEGORIES]),
         category_numbers=category_numbers(items[CATEGORIES]),
         rules={
             name: compile_rules(rule, items, item_ids, as_of=publication.as_of, vectors=compared)
-            for name, rule in (rules or RulesConfig()).by_variant.items()
+            for name, rule in rules.by_variant.items()
         },
         search=NearestSearch(matrix.vectors, exists, nearest),
         model_version=model_version,
+        prerequisites=prerequisites,
+        finished=NOTHING_SEEN if prerequisites is None else _seen(prerequisites.config.finished(past), item_ids),
     )
 
 

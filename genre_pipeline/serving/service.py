@@ -44,6 +44,8 @@ from genre_pipeline.serving.state import (
     NO_LIST,
     TABLES_DOWN,
     anonymous_state,
+    finished_in_session,
+    finished_items,
     read_published_list,
     read_user_state,
     state_without_features,
@@ -122,7 +124,10 @@ class RecommendationService:
         wanted = max(self.config.candidates_published, ask.k)
         listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
         degraded += [problem] if problem else []
-        choice = choose(run, user, listed, ask, self.config, rules=run.rules[variant], seed=self._seed_of(user_id))
+        choice = choose(
+            run, user, listed, ask, self.config, rules=run.rules[variant], seed=self._seed_of(user_id),
+            finished=finished_items(run, user_id, held.finished_since(user_id)),
+        )  # fmt: skip
         return RecommendationsAnswer(
             user_id=user_id,
             recommendations=_lines(run, _some(choice.chosen)),
@@ -142,7 +147,8 @@ class RecommendationService:
         run = held.run
         user = anonymous_state(run, [(event.item_id, event.event) for event in request.events], self._histories)
         seed = self._seed_of("\0".join(items))
-        choice = choose(run, user, EMPTY_LIST, ask, config, rules=run.rules[DEFAULT], seed=seed)
+        finished = finished_in_session(run, [(event.item_id, event.event) for event in request.events])
+        choice = choose(run, user, EMPTY_LIST, ask, config, rules=run.rules[DEFAULT], seed=seed, finished=finished)
         degraded = choice.degraded if len(user.history) else [NO_HISTORY, *choice.degraded]
         return SessionAnswer(
             unknown_items=[item for item in dict.fromkeys(items) if item not in run.positions],

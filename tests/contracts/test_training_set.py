@@ -166,3 +166,13 @@ def test_categories_as_a_matrix() -> None:
     assert data.item_categories.toarray().tolist() == [[0, 0], [1, 1], [0, 0]]
     data = build_training_set(_interactions([("a", "h", -1)]), _items("j"), as_of=AS_OF)
     assert data.item_categories is None
+
+
+def test_a_valued_event_weighs_as_much_as_its_value() -> None:
+    rows = _interactions([("a", item, -3) for item in "ijkl"]).with_columns(
+        event=pl.Series(["progress", "progress", "progress", "view"]), value=pl.Series([0.25, None, 0.0, 7.0])
+    )
+    data = build_training_set(
+        rows, _items(*"ijkl"), as_of=AS_OF, event_weights={"progress": 4.0}, valued_events=["progress"]
+    )
+    assert data.matrix.toarray().tolist() == [[1.0, 4.0, 0.0, 1.0]]

@@ -16,6 +16,8 @@ from genre_pipeline.recommenders.rules import RulesConfig
 from genre_pipeline.recommenders.suite import popular_scores
 from tests.recommenders import tiny_world
 
+PAST = tiny_world.interactions(tiny_world.rows())
+
 
 @pytest.fixture(scope="module")
 def data() -> TrainingSet:
@@ -38,13 +40,13 @@ def config(**rules: object) -> GenreConfig:
 
 def test_the_default_rules_change_nothing(data: TrainingSet, parts: dict[str, Recommender]) -> None:
     asked = pl.Series([*data.user_ids, "nobody"])
-    made = personal_lists(parts, data, asked, tiny_world.items(), config())
+    made = personal_lists(parts, data, asked, tiny_world.items(), config(), past=PAST)
     hybrid = parts["hybrid"]
     assert isinstance(hybrid, HybridRecommender)
     plain = recommend(hybrid, data, asked, k=6, cold_users="popular", popular=popular_scores(parts))
     assert made.equals(with_reasons(plain, hybrid, data, tiny_world.items(), config().reasons))
     assert rules_of(config().rules) == {}
-    window = personal_lists(parts, data, asked, tiny_world.items(), config(salt="2"))
+    window = personal_lists(parts, data, asked, tiny_world.items(), config(salt="2"), past=PAST)
     assert window.equals(made)
 
 
@@ -52,13 +54,13 @@ def test_rules_name_each_users_variant_and_say_their_own_reasons(
     data: TrainingSet, parts: dict[str, Recommender]
 ) -> None:
     under = config(pinned=["i91"], variants=[{"name": "plain", "share": 0.5, "rules": {"pinned": []}}])
-    made = personal_lists(parts, data, data.user_ids, tiny_world.items(), under)
+    made = personal_lists(parts, data, data.user_ids, tiny_world.items(), under, past=PAST)
     assert made.columns == ["user_id", "item_id", "rank", "score", "variant", "reasons"]
     assert set(made["variant"]) == {"default", "plain"}
     assert set(made.filter(rank=1, variant="default")["item_id"]) == {"i91"}
     assert made["reasons"].list.len().min() == 1
     assert rules_of(under.rules)["rules"]["pinned"] == ["i91"]
-    plain = plain_lists(parts, "ease", data, data.user_ids, tiny_world.items(), under, k=3)
+    plain = plain_lists(parts, "ease", data, data.user_ids, tiny_world.items(), under, past=PAST, k=3)
     assert plain.columns == ["user_id", "item_id", "rank", "score", "variant"]
 
 
@@ -69,8 +71,8 @@ def test_a_manifest_tells_an_arm_that_sets_a_rule_back() -> None:
 
 
 def test_only_repeats_beyond_the_rules_are_counted(data: TrainingSet, parts: dict[str, Recommender]) -> None:
-    past = tiny_world.interactions(tiny_world.rows())
-    lists = personal_lists(parts, data, data.user_ids, tiny_world.items(), config(repeats={"least": 2, "most": 2}))
+    past, under = PAST, config(repeats={"least": 2, "most": 2})
+    lists = personal_lists(parts, data, data.user_ids, tiny_world.items(), under, past=past)
     assert repeats_beyond(lists, past, config(repeats={"most": 2})) == 0
     assert repeats_beyond(lists, past, config(repeats={"most": 1})) == data.n_users
     assert repeats_beyond(lists, past, config()) == 2 * data.n_users

@@ -21,6 +21,8 @@ from genre_pipeline.recommenders.rules import RulesConfig
 from genre_pipeline.recommenders.variants import variants_of
 from tests.recommenders import tiny_world
 
+PAST = tiny_world.interactions(tiny_world.rows())
+
 
 @pytest.fixture(scope="module")
 def data() -> TrainingSet:
@@ -29,7 +31,7 @@ def data() -> TrainingSet:
 
 def lists(data: TrainingSet, k: int = 5, **rules: object) -> pl.DataFrame:
     config = RulesConfig.model_validate(rules)
-    night = RuledNight(config, tiny_world.items(), np.eye(data.n_items, dtype=np.float32), 20)
+    night = RuledNight(config, tiny_world.items(), np.eye(data.n_items, dtype=np.float32), 20, PAST)
     recommender = EaseRecommender(EaseConfig(regularisation=5.0)).fit(data, seed=0)
     popular = popularity(data, PopularityConfig())
     return ruled_lists(recommender, data, pl.Series([*data.user_ids, "nobody"]), night, k=k, popular=popular)
@@ -97,7 +99,7 @@ def test_without_the_filter_what_is_not_published_yet_stays_out(data: TrainingSe
     items = tiny_world.items().with_columns(later)
     known = build_training_set(tiny_world.interactions(tiny_world.rows()), items, as_of=tiny_world.AS_OF)
     config = RulesConfig.model_validate({"filters": {"available_only": False}, "pinned": [tiny_world.BLANK]})
-    night = RuledNight(config, items, np.eye(known.n_items, dtype=np.float32), 20)
+    night = RuledNight(config, items, np.eye(known.n_items, dtype=np.float32), 20, PAST)
     recommender = EaseRecommender(EaseConfig(regularisation=5.0)).fit(known, seed=0)
     popular = popularity(known, PopularityConfig())
     found = set(ruled_lists(recommender, known, known.user_ids, night, k=14, popular=popular)["item_id"])
@@ -106,7 +108,9 @@ def test_without_the_filter_what_is_not_published_yet_stays_out(data: TrainingSe
 
 
 def test_nobody_asked_for(data: TrainingSet) -> None:
-    night = RuledNight(RulesConfig(banned=("x",)), tiny_world.items(), np.zeros((data.n_items, 1), np.float32), 20)
+    night = RuledNight(
+        RulesConfig(banned=("x",)), tiny_world.items(), np.zeros((data.n_items, 1), np.float32), 20, PAST
+    )
     popular = popularity(data, PopularityConfig())
     recommender = EaseRecommender(EaseConfig()).fit(data, seed=0)
     nobody = ruled_lists(recommender, data, pl.Series([], dtype=pl.String), night, k=3, popular=popular)
