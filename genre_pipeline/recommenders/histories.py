@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from genre_pipeline.contracts.columns import ITEM_INDEX, USER_INDEX, WEIGHT
+from genre_pipeline.contracts.columns import ITEM_INDEX, TIMESTAMP, USER_INDEX, WEIGHT
 from genre_pipeline.contracts.training_set import TrainingSet
 
 
@@ -17,6 +17,20 @@ def recency_weighted_histories(data: TrainingSet, half_life_items: float | None)
     """
     own = _own_histories(data, half_life_items)
     return own if data.synthetic is None else sparse.csr_matrix(own + data.synthetic)
+
+
+def age_weighted_matrix(data: TrainingSet, half_life_days: float | None) -> sparse.csr_matrix:
+    """float32 [users, items]: each item's weight, halved for every `half_life_days` that it lies back.
+
+    An item taken twice keeps the larger of its decayed weights. `None`, or data without a clock, weighs all time alike.
+    """
+    if half_life_days is None or not data.has_clock:
+        return data.matrix
+    age_days = (pl.lit(data.as_of) - pl.col(TIMESTAMP)).dt.total_seconds() / 86_400
+    decayed = data.events.select(
+        USER_INDEX, ITEM_INDEX, pl.col(WEIGHT) * (0.5 ** (age_days / half_life_days)).cast(pl.Float32)
+    )
+    return _matrix(decayed, data)
 
 
 def _own_histories(data: TrainingSet, half_life_items: float | None) -> sparse.csr_matrix:

@@ -10,18 +10,24 @@ from scipy import sparse
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
-from genre_pipeline.recommenders.histories import recency_weighted_histories
+from genre_pipeline.recommenders.histories import age_weighted_matrix, recency_weighted_histories
+from genre_pipeline.recommenders.item_links import keep_best
 
 ITEM_BLOCK = 2048
+_BM25_K1, _BM25_B = 1.2, 0.75
 
 
 class ItemKnnConfig(Settings):
-    """Neighbourhood collaborative filtering (Sarwar et al., WWW 2001), TF-IDF weighted, recent items first."""
+    """Neighbourhood collaborative filtering (Sarwar et al., WWW 2001), weighted, recent items first."""
 
     neighbours: int = Field(default=200, ge=1)
     """Nearest items kept for each item."""
-    weighting: Literal["cosine", "tfidf"] = "tfidf"
-    """tfidf damps users who take everything, as a document's common words are damped."""
+    weighting: Literal["cosine", "tfidf", "bm25"] = "tfidf"
+    """tfidf damps users who take everything, as a document's common words are damped; bm25 damps popular items too, as
+    long documents are."""
+    half_life_days: float | None = Field(default=None, gt=0)
+    """What was taken together long ago counts less: an interaction's say in the similarities is halved every so many
+    days; None counts all time alike."""
     shrinkage: float = Field(default=10.0, ge=0)
     """Added to the denominator, so that two items with one common user are not twins."""
     half_life_items: float | None = Field(default=10.0, gt=0)
@@ -39,7 +45,8 @@ class ItemKnnRecommender(Recommender):
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Similarities in blocks of items; memory is bounded by a block and the kept neighbours."""
         self.histories = recency_weighted_histories(data, self.config.half_life_items)
-        self.similarities = _neighbours(_weighted(data.matrix, self.config.weighting), self.config)
+        taken = age_weighted_matrix(data, self.config.half_life_days)
+        self.similarities = _neighbours(_weighted(taken, self.config.weighting), self.config)
         return self
 
     def enriched(self, data: TrainingSet) -> Self:
@@ -60,7 +67,16 @@ def _weighted(matrix: sparse.csr_matrix, weighting: str) -> sparse.csr_matrix:
         return matrix
     lengths = np.maximum(np.diff(matrix.indptr), 1)
     idf = np.log1p(matrix.shape[1] / lengths).astype(np.float32)
-    return sparse.diags(idf) @ matrix
+    return sparse.diags(idf) @ (_saturated(matrix) if weighting == "bm25" else matrix)
+
+
+def _saturated(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    """BM25's term frequency (Robertson et al., TREC-3 1994): users are the words of an item, its weight its length."""
+    length = np.asarray(matrix.sum(axis=0)).ravel()
+    damping = _BM25_K1 * (1 - _BM25_B + _BM25_B * length / max(float(length.mean()), 1e-9))
+    saturated = matrix.copy()
+    saturated.data = (matrix.data * (_BM25_K1 + 1) / (matrix.data + damping[matrix.indices])).astype(np.float32)
+    return saturated
 
 
 def _neighbours(matrix: sparse.csr_matrix, config: ItemKnnConfig) -> sparse.csr_matrix:
@@ -73,14 +89,5 @@ def _neighbours(matrix: sparse.csr_matrix, config: ItemKnnConfig) -> sparse.csr_
         rows = np.repeat(np.arange(dots.shape[0]), np.diff(dots.indptr)) + start
         dots.data /= norms[rows] * norms[dots.indices] + config.shrinkage
         dots.data[rows == dots.indices] = 0.0
-        blocks.append(_keep_best(dots, config.neighbours))
+        blocks.append(keep_best(dots, config.neighbours))
     return sparse.vstack(blocks, format="csr", dtype=np.float32)
-
-
-def _keep_best(rows: sparse.csr_matrix, n: int) -> sparse.csr_matrix:
-    """The `n` largest entries of each row; equal entries go to the smaller column."""
-    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    order = np.lexsort((rows.indices, -rows.data, row_of))
-    place = np.arange(len(order)) - rows.indptr[row_of[order]]
-    kept = order[(place < n) & (rows.data[order] > 0)]
-    return sparse.csr_matrix((rows.data[kept], (row_of[kept], rows.indices[kept])), shape=rows.shape)

@@ -17,7 +17,9 @@ BY_PART: Mapping[str, str] = {
     "content": "Close in content to what you take",
     "item_knn": "Taken together with items of yours",
     "ease": "Taken by people with your taste",
+    "rp3beta": "Taken together with items of yours",
     "als": "Taken by people with your taste",
+    "bpr": "Taken by people with your taste",
     "sequential": "Often comes next after what you took last",
 }
 COLD = BY_PART["popularity"]

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -21,18 +21,22 @@ from genre_pipeline.recommenders.als import AlsConfig, AlsRecommender
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.blending import BlendWeights, choose_weights, pool_candidates
 from genre_pipeline.recommenders.bounded import bounded
+from genre_pipeline.recommenders.bpr import BprConfig, BprRecommender
 from genre_pipeline.recommenders.content import ContentConfig, ContentRecommender
 from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.hybrid import HybridConfig, HybridRecommender
 from genre_pipeline.recommenders.item_knn import ItemKnnConfig, ItemKnnRecommender
 from genre_pipeline.recommenders.popularity import PopularityConfig, PopularityRecommender
+from genre_pipeline.recommenders.rp3beta import Rp3BetaConfig, Rp3BetaRecommender
 from genre_pipeline.recommenders.sequential import SequentialConfig, SequentialRecommender
 from genre_pipeline.recommenders.validation import Validation, build_validation, validation_ndcg
 
 Say = Callable[[str], None]
 """Progress in words, a line a step."""
-Name = Literal["popularity", "content", "item_knn", "ease", "als", "sequential"]
-NAMES: tuple[Name, ...] = ("popularity", "content", "item_knn", "ease", "als", "sequential")
+Name = Literal["popularity", "content", "item_knn", "rp3beta", "ease", "als", "bpr", "sequential"]
+NAMES: tuple[Name, ...] = get_args(Name)
+ON_BY_DEFAULT: tuple[Name, ...] = ("popularity", "content", "item_knn", "ease", "als", "sequential")
+"""Those that `benchmarks/quality.md` measures; the others are named in `genre.yaml` by who wants them."""
 USE_VECTORS: frozenset[Name] = frozenset({"content", "sequential"})
 """The recommenders that look at items' vectors; without them nothing has to be encoded."""
 HYBRID = HybridRecommender.name
@@ -41,7 +45,7 @@ HYBRID = HybridRecommender.name
 class RecommendersConfig(Settings):
     """Which recommenders there are, where each starts from, and how they are tuned and blended."""
 
-    enabled: tuple[Name, ...] = NAMES
+    enabled: tuple[Name, ...] = ON_BY_DEFAULT
     """Recommenders to fit; `popularity` has to be one of them: it is the floor, and the cold users' list."""
     popularity: PopularityConfig = PopularityConfig()
     """What is taken now."""
@@ -53,6 +57,10 @@ class RecommendersConfig(Settings):
     """Linear item-to-item weights in closed form."""
     als: AlsConfig = AlsConfig()
     """Matrix factorisation."""
+    rp3beta: Rp3BetaConfig = Rp3BetaConfig()
+    """Random walks over users and items."""
+    bpr: BprConfig = BprConfig()
+    """Matrix factorisation, learned from pairs."""
     sequential: SequentialConfig = SequentialConfig()
     """The user-sequence network."""
     hybrid: HybridConfig = HybridConfig()
@@ -84,6 +92,13 @@ GRIDS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"regularisation": ridge, "half_life_items": items}
         for ridge, items in ((100.0, 5.0), (300.0, None), (300.0, 5.0), (1000.0, 5.0), (1000.0, 20.0))
     ],
+    "rp3beta": [
+        {"alpha": alpha, "beta": beta, "half_life_items": items}
+        for alpha in (0.7, 1.0)
+        for beta in (0.2, 0.4, 0.6)
+        for items in (3.0, 10.0)
+    ],
+    "bpr": [{"factors": factors, "regularisation": ridge} for factors in (32, 64) for ridge in (0.01, 0.05)],
     "als": [{"factors": factors, "alpha": alpha} for factors, alpha in ((64, 1.0), (64, 10.0), (32, 10.0))],
 }
 """What tuning tries beside the configured settings; the sequential network stops early instead."""
@@ -318,6 +333,8 @@ _KINDS: Mapping[str, _Kind] = {
     "content": _Kind(ContentConfig, ContentRecommender),
     "item_knn": _Kind(ItemKnnConfig, ItemKnnRecommender),
     "ease": _Kind(EaseConfig, EaseRecommender),
+    "rp3beta": _Kind(Rp3BetaConfig, Rp3BetaRecommender),
     "als": _Kind(AlsConfig, AlsRecommender),
+    "bpr": _Kind(BprConfig, BprRecommender),
     "sequential": _Kind(SequentialConfig, SequentialRecommender),
 }

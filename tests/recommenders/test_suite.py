@@ -18,6 +18,7 @@ from genre_pipeline.recommenders.sequential import SequentialConfig
 from genre_pipeline.recommenders.suite import (
     GRIDS,
     NAMES,
+    ON_BY_DEFAULT,
     RecommendersConfig,
     Tuned,
     fit_suite,
@@ -168,5 +169,5 @@ def _is_default(name: str, point: Any) -> bool:
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    assert RecommendersConfig().enabled == NAMES
+    assert RecommendersConfig().enabled == ON_BY_DEFAULT
     assert PopularityConfig().half_life_days == 14.0

@@ -84,3 +84,14 @@ def later() -> pl.DataFrame:
     """user_id, item_id: what everybody took after `AS_OF`, the fifth item of the own round."""
     taken = [(f"u{user:02d}", item_of(user, 4)) for user in range(N_USERS)]
     return pl.DataFrame(taken, schema=["user_id", "item_id"], orient="row")
+
+
+def random_world(seed: int) -> TrainingSet:
+    """15 users, 12 items and 120 interactions at random, within a week."""
+    rng = np.random.default_rng(seed)
+    minute = timedelta(minutes=1)
+    rows = [
+        (f"u{rng.integers(15):02d}", f"i{rng.integers(12):02d}", AS_OF - int(rng.integers(1, 9000)) * minute)
+        for _ in range(120)
+    ]
+    return training_set(rows)
