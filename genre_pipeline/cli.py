@@ -95,7 +95,8 @@ def evaluate(
     k: Annotated[int, typer.Option(min=1, help="Ranks that are judged.")] = 10,
     step_days: Annotated[int, typer.Option(min=1, help="Protocol rolling: days between refits.")] = 7,
     ablate: Annotated[
-        list[AblationName] | None, typer.Option(help="Judge what parts are worth; `generation` is chosen on validation. May be given again.")
+        list[AblationName] | None,
+        typer.Option(help="Judge what parts are worth; `generation` is chosen on validation. May be given again."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
@@ -186,7 +187,8 @@ def serve(config: ConfigOption = None) -> None:
         features_config=settings.features, rules=settings.rules, seed=settings.seed,
     )  # fmt: skip
     console.say(f"http://{serving.host}:{serving.port}  (page at /, API described at /openapi.json; Ctrl-C stops)")
-    listen(service, access, media_root=Path(source.path) if source is not None and source.path else None)
+    root = Path(source.path) if source is not None and source.path else None
+    listen(service, access, media_root=root, partitions=project.partitions)
 
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of the service: who may read, write, administer.")
@@ -242,6 +244,33 @@ def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
         _print_json(found)
     else:
         console.show_state(found)
+
+
+@app.command(epilog="Example: `genre experiment --date 2026-03-31 --days 14 --control default`")
+def experiment(
+    config: ConfigOption = None,
+    date_: Annotated[
+        datetime | None,
+        typer.Option("--date", formats=["%Y-%m-%d"], help="Last day that counts; the last complete one otherwise."),
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="How many days; `feedback.days` otherwise.")] = None,
+    control: Annotated[str, typer.Option(help="The variant that the others are compared with.")] = "default",
+    json_: JsonOption = False,
+) -> None:
+    """Variants by the clicks on what was shown: rates, differences with intervals, and whether the arms fit."""
+    from genre_pipeline.defs.running import last_complete_day
+    from genre_pipeline.evaluation.experiment import experiment_json
+    from genre_pipeline.offline.feedback import experiment_on, shown_until
+
+    project = _project(config)
+    day = date_.date() if date_ is not None else last_complete_day(project)
+    found = experiment_on(
+        shown_until(project.tables, day.isoformat(), project.config, days=days), project.config, control=control
+    )
+    if json_:
+        _print_json({"day": day.isoformat(), **experiment_json(found)})
+    else:
+        console.show_experiment(found, day.isoformat())
 
 
 @app.command(epilog="Example: `genre models --json`")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from genre_pipeline.adapters.table_records import ApiKey
+    from genre_pipeline.evaluation.experiment import Experiment
     from genre_pipeline.evaluation.result import EvaluationResult
     from genre_pipeline.project import Project
 
@@ -117,6 +118,19 @@ def show_ablation(name: str, result: "EvaluationResult") -> None:
     chosen = choice_line(result)
     if chosen:
         _OUT.print(escape(chosen))
+
+
+def show_experiment(found: "Experiment", day: str) -> None:
+    """The variants of an experiment, the control first, and what to know before believing it."""
+    from genre_pipeline.evaluation.experiment import experiment_notes, experiment_rows
+
+    rows = experiment_rows(found)
+    if not rows:
+        say(f"No impression was posted in the days up to {day}: nothing to compare. docs/serving.md says how.")
+        return
+    _OUT.print(_rows_table(rows, f"Clicks by variant, up to {day}", bold=found.control))
+    for note in experiment_notes(found):
+        say(note)
 
 
 def show_demo(project: "Project", user: str, day: str) -> None:

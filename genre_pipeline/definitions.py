@@ -5,6 +5,7 @@ import dagster as dg
 from genre_pipeline.defs import (
     evaluation,
     features,
+    feedback,
     generation,
     item_tower,
     jobs,
@@ -17,7 +18,18 @@ from genre_pipeline.defs import (
 from genre_pipeline.defs.console import console_logger
 from genre_pipeline.defs.resources import ProjectResource
 
-ROOMS = (preprocessing, features, modalities, generation, item_tower, training, recommenders, evaluation, output)
+ROOMS = (
+    preprocessing,
+    features,
+    modalities,
+    generation,
+    item_tower,
+    training,
+    recommenders,
+    evaluation,
+    feedback,
+    output,
+)
 
 defs = dg.Definitions(
     assets=[asset for room in ROOMS for asset in room.ASSETS],

@@ -13,7 +13,7 @@ from genre_pipeline.defs.partitions import ALL_DAYS, DAILY, DAY_BEFORE, EARLIER_
 
 ASSETS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 CHECKS = [spec for assets in defs.assets or () for spec in getattr(assets, "check_specs", ())]
-NOT_ASSETS = {names.CHALLENGER, names.TRAINING_SERVICE, names.SCORING_SERVICE}
+NOT_ASSETS = {names.CHALLENGER, names.TRAINING_SERVICE, names.SCORING_SERVICE, names.IMPRESSION}
 GROUPS = {"preprocessing", "features", "generation", "training", "recommenders", "evaluation", "output"}
 AS_OF = {
     "items": {"interactions"},

@@ -185,3 +185,28 @@ class SyntheticItems(_Generated):
     category = dy.String(nullable=False)
     item_id = dy.String(nullable=True)
     similarity = dy.Float32(nullable=False, allow_nan=False, allow_inf=False)
+
+
+class OnlineMetrics(dy.Schema):
+    """What the lists of one variant, shown on one UTC day, were worth to those who saw them.
+
+    `ctr` is clicked impressions over impressions with its interval, `coverage` distinct items shown over the catalogue,
+    `novelty` mean bits of an impression. `is_final`: no click can still come, late arrivals aside.
+    """
+
+    day = dy.Date(nullable=False, primary_key=True)
+    variant = dy.String(nullable=False, primary_key=True)
+    impressions = dy.Int64(nullable=False, min=1)
+    clicks = dy.Int64(nullable=False, min=0)
+    users = dy.Int64(nullable=False, min=1)
+    ctr = dy.Float64(nullable=False, min=0, max=1)
+    low = dy.Float64(nullable=True, min=0, max=1)
+    high = dy.Float64(nullable=True, min=0, max=1)
+    coverage = dy.Float64(nullable=False, min=0, max=1)
+    novelty = dy.Float64(nullable=False, min=0, allow_nan=False, allow_inf=False)
+    is_final = dy.Bool(nullable=False)
+
+    @dy.rule()
+    def an_impression_is_clicked_once(cls) -> pl.Expr:
+        """More clicks than impressions means that something was counted twice."""
+        return pl.col("clicks") <= pl.col("impressions")

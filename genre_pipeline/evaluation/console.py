@@ -3,6 +3,7 @@
 Belongs here: which metrics the table shows.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genre_pipeline.contracts.columns import RECOMMENDER
@@ -28,9 +29,17 @@ def console_rows(result: EvaluationResult) -> list[dict[str, str]]:
 
 def markdown_table(result: EvaluationResult) -> str:
     """The same rows as a Markdown table."""
-    rows = console_rows(result)
+    return markdown_rows(console_rows(result))
+
+
+def markdown_rows(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows with the same keys as a Markdown table, the keys its headings; what is in a cell stays text."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return "\n".join(f"| {' | '.join(map(_in_a_cell, cells))} |" for cells in lines)
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def _row(
