@@ -12,7 +12,8 @@ request is left: what a repair or a chained request says depends on the replies 
 DIR holds `ml-100k` (GroupLens' files; plots from `omdb_metadata.jsonl` where it lies there) and `amazon-beauty`
 (`items.tsv`: item_id, asin, title; `sequences.txt`: a user and its items in order, a line each). The slice: everything
 of MovieLens; of Beauty all summaries, profiles of users with up to 20 items, synthetic items for those with up to 5.
-What has no reply falls back, and the tables say how much that is. Writes Markdown to standard output.
+What has no reply falls back, and the tables say how much that is. Only users who are judged are written about, on the test
+part and, but for `--test-only`, on validation inside the training part. Writes Markdown to standard output.
 """
 
 import argparse
@@ -33,7 +34,7 @@ import polars as pl
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import USER_ID
 from genre_pipeline.contracts.language_model import CallFailed, FailureKind, LanguageModel, Prompt, Reply, Spending
-from genre_pipeline.evaluation.ablation import ablation_markdown
+from genre_pipeline.evaluation.ablation import ablation_markdown, choice_line
 from genre_pipeline.evaluation.metrics import NDCG
 from genre_pipeline.evaluation.result import EvaluationResult
 from genre_pipeline.generation.budget import Budget, BudgetConfig
@@ -41,13 +42,14 @@ from genre_pipeline.generation.calls import ask as ask_model
 from genre_pipeline.generation.ledger import Call
 from genre_pipeline.generation.requests import Answer, Request, canonical_json
 from genre_pipeline.generation.scheme import Scheme
-from genre_pipeline.offline.ablation import judge_variants
-from genre_pipeline.offline.ablation_generation import ENABLED, OFF, variants_asked, with_content
+from genre_pipeline.offline.ablation import judge_and_choose, judge_variants
+from genre_pipeline.offline.ablation_generation import OFF, variants_asked, with_content
 from genre_pipeline.offline.dataset import Prepared, prepare, source_of, training_set
-from genre_pipeline.offline.generation import Ask, Past, generate
-from genre_pipeline.offline.judging import ProtocolName
+from genre_pipeline.offline.generation import Ask, generate, past_to_tell
+from genre_pipeline.offline.judging import ProtocolName, validation_part
 from genre_pipeline.training.splits import split_by_time, split_leave_one_out
 
+Run = tuple[str, ProtocolName]
 RUNS: tuple[tuple[str, ProtocolName], ...] = (
     ("ml-100k", "time"),
     ("ml-100k", "leave-one-out"),
@@ -67,6 +69,8 @@ class Replayed(LanguageModel):
     name: str
     replies: dict[str, dict[str, Any]]
     missing: dict[str, Prompt] = field(default_factory=dict)
+    given: list[dict[str, Any]] = field(default_factory=list)
+    """What was answered since somebody last counted it, repairs too."""
 
     @property
     def identity(self) -> str:
@@ -80,6 +84,7 @@ class Replayed(LanguageModel):
         if found is None:
             self.missing[prompt_key(prompt)] = prompt
             return CallFailed(FailureKind.BUDGET, "not in the file of replies")
+        self.given.append(found)
         return Reply(found["text"], found["input_tokens"], found["output_tokens"], found["seconds"], 0.0)
 
 
@@ -100,7 +105,7 @@ class Spent:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, scheme: str, answers: Sequence[Answer], model: Replayed) -> None:
-        told = [model.replies.get(prompt_key(answer.request.prompt), {}) for answer in answers]
+        told, model.given = model.given, []
         origins = [answer.origin for answer in answers]
         self.rows.append(
             {
@@ -109,9 +114,9 @@ class Spent:
                 "model": origins.count("model"),
                 "repaired": origins.count("repaired"),
                 "fallback": origins.count("fallback"),
-                "tokens read": sum(one.get("input_tokens", 0) for one in told),
-                "tokens written": sum(one.get("output_tokens", 0) for one in told),
-                "seconds": round(sum(one.get("seconds", 0.0) for one in told), 1),
+                "tokens read": sum(one["input_tokens"] for one in told),
+                "tokens written": sum(one["output_tokens"] for one in told),
+                "seconds": round(sum(one["seconds"] for one in told), 1),
                 "money": 0.0,
             }
         )
@@ -120,24 +125,35 @@ class Spent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ml-100k and amazon-beauty")
-    parser.add_argument("--only", choices=list(DOMAINS), help="one of the two")
+    parser.add_argument("--only", metavar="DATA[/PROTOCOL]", help="one data set, or one run of it")
     parser.add_argument("--home", type=Path, default=Path(".genre"), help="where vectors are kept")
     parser.add_argument("--requests", type=Path, help="write what has no reply yet, and judge nothing")
     parser.add_argument("--users", type=int, help="of each data set, so many users, drawn with the seed of the project")
-    parser.add_argument("--variants", nargs="*", choices=list(ENABLED), default=list(ENABLED), help="judged beside off")
+    parser.add_argument("--templates", type=Path, help="folder with films.yaml and shop.yaml, for other prompts")
+    parser.add_argument(
+        "--test-only", nargs="*", default=[], metavar="DATA/PROTOCOL", help="runs for which validation is not asked"
+    )
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
     options = parser.parse_args()
-    runs = [(name, protocol) for name, protocol in RUNS if options.only in (None, name)]
+    runs: list[Run] = [
+        (name, protocol) for name, protocol in RUNS if options.only in (None, name, f"{name}/{protocol}")
+    ]
     model = read_replies(options.replies)
     if options.requests is not None:
         for name, protocol in runs:
-            collect(standard_folder(options.data / name, options.home), name, protocol, options.home, model)
+            folder = standard_folder(options.data / name, options.home)
+            is_test_only = f"{name}/{protocol}" in options.test_only
+            collect(folder, name, protocol, options.home, model, options.users, is_test_only, options.templates)
         write_requests(options.requests, model.missing)
         return
     print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
     for name, protocol in runs:
         folder = standard_folder(options.data / name, options.home)
-        print(section(folder, name, protocol, options.home, model, options.variants, options.users), flush=True)
+        is_test_only = f"{name}/{protocol}" in options.test_only
+        print(
+            section(folder, name, protocol, options.home, model, options.users, is_test_only, options.templates),
+            flush=True,
+        )
 
 
 def section(
@@ -146,17 +162,26 @@ def section(
     protocol: ProtocolName,
     home: Path,
     model: Replayed,
-    variants: Sequence[str],
-    users: int | None = None,
+    users: int | None,
+    is_test_only: bool,
+    templates: Path | None,
 ) -> str:
     """The ablation of one data set as Markdown."""
     start = time.perf_counter()
-    config = configuration(name, home)
+    config = configuration(name, home, templates)
     prepared = sampled(prepare(source_of(folder), config), users, config.seed)
     spent: dict[str, Spent] = {}
-    every = variants_asked(prepared, config, asking(model, spent))
-    asked = (variant for variant in every if variant.name in (OFF, *variants))
-    result = judge_variants("generation", asked, OFF, prepared, config, protocol=protocol, step_days=7, say=note)
+    judge = judge_variants if is_test_only else judge_and_choose
+    result = judge(
+        "generation",
+        lambda part: variants_asked(part, config, asking(model, spent if part is prepared else {})),
+        OFF,
+        prepared,
+        config,
+        protocol=protocol,
+        step_days=7,
+        say=note,
+    )
     drawn = "" if users is None else f"a sample of {users:,} users; "
     facts = f"{drawn}{result.protocol.users:,} users judged, {result.protocol.items:,} items, protocol {protocol}"
     minutes = (time.perf_counter() - start) / 60
@@ -164,6 +189,7 @@ def section(
         [
             f"## {name}, {protocol}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
             ablation_markdown(result),
+            f"\n{choice_line(result)}" if not is_test_only else "",
             f"\nnDCG@{result.protocol.k} by segment:\n",
             segments(result),
             "\nWhat each scheme took (the chain asks for its synthetic items again, with profiles):\n",
@@ -183,28 +209,45 @@ def sampled(prepared: Prepared, users: int | None, seed: int) -> Prepared:
     return replace(prepared, data=replace(prepared.data, interactions=kept))
 
 
-def collect(folder: Path, name: str, protocol: ProtocolName, home: Path, model: Replayed) -> None:
+def collect(
+    folder: Path,
+    name: str,
+    protocol: ProtocolName,
+    home: Path,
+    model: Replayed,
+    users: int | None,
+    is_test_only: bool,
+    templates: Path | None,
+) -> None:
     """Note every request of the variants that has no reply; nothing is encoded for it."""
-    config = configuration(name, home)
+    config = configuration(name, home, templates)
     blind = config.recommenders.model_copy(update={"enabled": ("popularity",)})
     prepared = prepare(source_of(folder), config.model_copy(update={"recommenders": blind}))
-    split = (split_by_time if protocol == "time" else split_leave_one_out)(prepared.data.interactions)
-    data = training_set(prepared, split, config, only_known_items=True)
-    data = replace(data, item_vectors={"text_llm": np.zeros((data.n_items, 1), dtype=np.float32)})
-    past = Past(split.past, prepared.data.items, split.as_of, prepared.data.has_clock)
-    ask = asking(model, {})
-    for variant in variants_asked(prepared, config, ask):
-        if variant.name != OFF and (model.replies or variant.name not in CHAINED):
-            generate(past, data, variant.config, ask=ask, encode=lambda texts: np.zeros((len(texts), 1), np.float32))
-        note(f"{name}, {protocol}, {variant.name}: {len(model.missing):,} requests without a reply")
+    prepared = sampled(prepared, users, config.seed)
+    parts = [prepared] if is_test_only else [prepared, validation_part(prepared, protocol=protocol, step_days=7)[0]]
+    for part in parts:
+        split = (split_by_time if protocol == "time" else split_leave_one_out)(part.data.interactions)
+        data = training_set(part, split, config, only_known_items=True)
+        data = replace(data, item_vectors={"text_llm": np.zeros((data.n_items, 1), dtype=np.float32)})
+        past = past_to_tell(split, part.data)
+        ask = asking(model, {})
+        for variant in variants_asked(part, config, ask):
+            if variant.name != OFF and (model.replies or variant.name not in CHAINED):
+                generate(past, data, variant.config, ask=ask, encode=no_vectors)
+            note(f"{name}, {protocol}, {variant.name}: {len(model.missing):,} requests without a reply")
 
 
-def configuration(name: str, home: Path) -> GenreConfig:
+def no_vectors(texts: pl.Series) -> np.ndarray:
+    return np.zeros((len(texts), 1), np.float32)
+
+
+def configuration(name: str, home: Path, templates: Path | None) -> GenreConfig:
     config = with_content(GenreConfig(home=home))
     profiles = config.generation.profiles
     if name == "amazon-beauty":
         profiles = profiles.model_copy(update={"max_items": BEAUTY_PROFILE_ITEMS})
-    changes = {"templates": DOMAINS[name], "profiles": profiles}
+    domain = DOMAINS[name] if templates is None else str(templates / f"{DOMAINS[name]}.yaml")
+    changes = {"templates": domain, "profiles": profiles}
     return config.model_copy(update={"generation": config.generation.model_copy(update=changes)})
 
 
@@ -277,9 +320,7 @@ def read_replies(paths: Iterable[Path]) -> Replayed:
         rows = iter(lines_of(path))
         names.add(next(rows)["identity"])
         replies.update((row["key"], row) for row in rows)
-    if len(names) > 1:
-        sys.exit(f"These replies are of several models: {', '.join(sorted(names))}")
-    return Replayed(names.pop() if names else NO_MODEL, replies)
+    return Replayed(" and ".join(sorted(names)) or NO_MODEL, replies)
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:

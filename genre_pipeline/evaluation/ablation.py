@@ -46,7 +46,7 @@ def differences(result: EvaluationResult) -> pl.DataFrame:
         (0.0 - pl.col("high")).alias("low"),
         (0.0 - pl.col("low")).alias("high"),
     )
-    return rows.cast(VALIDATION_SCHEMA)
+    return pl.DataFrame(rows, schema=pl.Schema(VALIDATION_SCHEMA))
 
 
 def chosen_variant(result: EvaluationResult) -> str:
@@ -144,6 +144,6 @@ def _difference(comparisons: pl.DataFrame, name: str, metric: str = NDCG) -> str
     return _signed_interval(mean, low, high)
 
 
-def _signed_interval(mean: float, low: float | None, high: float | None) -> str:
+def _signed_interval(mean: float | None, low: float | None, high: float | None) -> str:
     reach = "" if low is None or high is None else f" [{signed(low, _DIGITS)}, {signed(high, _DIGITS)}]"
     return f"{signed(mean, _DIGITS)}{reach}"
