@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 READ, WRITE, ADMIN = "read", "write", "admin"
 _OPEN = ("/healthz", "/readyz")
 _OPEN_BELOW = "/static/"
+_WRITES = ("/v1/events", "/")
+"""Where events are posted: by callers, and by the page's forms."""
 _KEY_IN_URL = re.compile(rf"(?:^|[&;?])(?:api_?-?key|key|token|access_token)=|{PREFIX}_[0-9a-f]{{12}}_", re.IGNORECASE)
 _REALM = 'Bearer realm="genre", Basic realm="genre", charset="UTF-8"'
 _NO_SECRET = "0" * 64
@@ -133,7 +135,7 @@ def scope_of(method: str, path: str) -> str:
     """The scope that a request needs."""
     if method == "DELETE":
         return ADMIN
-    return WRITE if path == "/v1/events" and method == "POST" else READ
+    return WRITE if method == "POST" and path in _WRITES else READ
 
 
 def _may(scopes: Sequence[str], needed: str) -> bool:

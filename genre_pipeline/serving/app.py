@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from genre_pipeline.adapters.partitions import PartitionStore
 from genre_pipeline.contracts.errors import GenreError, RequestError, UnknownItemError
 from genre_pipeline.serving.access import Access
 from genre_pipeline.serving.answers import ReadyAnswer
@@ -27,9 +28,11 @@ _UNAVAILABLE = 503
 
 
 def create_app(
-    service: RecommendationService, *, media_root: Path | None = None, access: Access | None = None
-) -> FastAPI:
-    """The ASGI application. Loads and warms the service when it starts; `media_root` is the data set's folder.
+    service: RecommendationService, *, media_root: Path | None = None, access: Access | None = None,
+    partitions: PartitionStore | None = None,
+) -> FastAPI:  # fmt: skip
+    """The ASGI application. Loads and warms the service when it starts; `media_root` is the data set's folder, and
+    `partitions` what the page shows of the night beside lists.
 
     Without `access` nobody is asked for a key.
     """
@@ -49,7 +52,7 @@ def create_app(
     _add_error_handlers(app)
     add_routes(app, service, metrics)
     _add_operations(app, service, metrics)
-    add_page(app, service, MediaFiles(media_root))
+    add_page(app, service, MediaFiles(media_root), metrics, partitions)
     app.openapi = lambda: _described(app, access)  # type: ignore[method-assign]
     return app
 

@@ -35,6 +35,16 @@ class Publication(Protocol):
         """The day whose partitions the run was made of."""
         ...
 
+    @property
+    def published_at(self) -> datetime:
+        """When the pointer moved to it; aware, UTC."""
+        ...
+
+    @property
+    def previous_run_id(self) -> str | None:
+        """What was live before."""
+        ...
+
 
 class TablesDoor(Protocol):
     """The published tables and the event log."""

@@ -1,22 +1,33 @@
-"""The page at `/`: a user's history beside the list, with reasons. A plain GET form; the script only adds comfort.
+"""The page at `/`: users, sessions, similar items, variants, and what is published. Links and forms; the script only
+saves reloads.
 
 Everything it loads is local, and the Content-Security-Policy allows no inline script or style, so a hostile title stays
-text. Files are read once, when the application is made.
+text. Files are read once, when the application is made. A form that records an event goes through the same doors as
+`POST /v1/events`, asks for the same scope, and is answered with the list that follows from it.
 """
 
+import asyncio
 import hashlib
+import secrets
+from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import parse_qs
 
-from fastapi import FastAPI, Response
-from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
+from fastapi import FastAPI, Query, Request, Response
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, select_autoescape
+from pydantic import ValidationError
 from starlette.responses import FileResponse
 
-from genre_pipeline.contracts.columns import AUDIO, IMAGE, ITEM_ID
-from genre_pipeline.contracts.errors import NotPublishedError, RequestError
-from genre_pipeline.serving.answers import RecommendationsAnswer
+from genre_pipeline.adapters.partitions import PartitionStore
+from genre_pipeline.contracts.columns import AUDIO, IMAGE
+from genre_pipeline.contracts.errors import GenreError, RequestError, UnknownItemError
+from genre_pipeline.serving.answers import Event
+from genre_pipeline.serving.exhibits import NO_EXHIBITS, Exhibits, ExhibitsOf
+from genre_pipeline.serving.guard import Metrics
 from genre_pipeline.serving.media import TYPES, MediaFiles
-from genre_pipeline.serving.published import PublishedRun
+from genre_pipeline.serving.page_views import View, Views, number
+from genre_pipeline.serving.routes import follow_pointer, record_events
 from genre_pipeline.serving.service import RecommendationService
 
 _STATIC = {
@@ -24,24 +35,114 @@ _STATIC = {
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-_HUES = 12
-_EXAMPLES = 6
-_POPULAR = 18
 _MEDIA_POLICY = "default-src 'none'; sandbox"
+_STATUS: dict[type[GenreError], int] = {RequestError: 422, UnknownItemError: 404}
+_FORM = "application/x-www-form-urlencoded"
+_PATIENCE = 0.5
+"""Share of the deadline for which a page waits for its exhibits."""
+Items = Annotated[list[str], Query()]
 
 
-def add_page(app: FastAPI, service: RecommendationService, media: MediaFiles) -> None:
-    """Add the page, the files it loads, and the items' pictures and sounds."""
-    template = _environment().get_template("index.html")
-    version = hashlib.sha256("".join(_text(name) for name in _STATIC).encode()).hexdigest()[:12]
+def add_page(
+    app: FastAPI, service: RecommendationService, media: MediaFiles, metrics: Metrics,
+    partitions: PartitionStore | None = None,
+) -> None:  # fmt: skip
+    """Add the pages, the files they load, and the items' pictures and sounds."""
+    page = _Page(app, service, media, ExhibitsOf(partitions))
+    _add_users(app, page, service, metrics)
+    _add_others(app, page)
+    _add_files(app, service, media)
 
-    @app.get("/", include_in_schema=False)
-    async def page(user: str = "", k: str = "") -> Response:
-        status, view = _view(service, media, user, k)
-        html = template.render(view, version=version)
+
+class _Page:
+    """Renders one template with what a view gives, or with why it gives nothing."""
+
+    def __init__(
+        self, app: FastAPI, service: RecommendationService, media: MediaFiles, exhibits_of: ExhibitsOf
+    ) -> None:
+        self._app, self._service, self._media, self._exhibits_of = app, service, media, exhibits_of
+        environment, version = _environment(), _version()
+        names = ("user", "session", "similar", "variants", "published")
+        self._templates: dict[str, Template] = {
+            name: environment.get_template(f"{name}.html", globals={"version": version, "page": name}) for name in names
+        }
+
+    async def views(self) -> Views:
+        """The views of this moment; the newest run is looked for as with every request."""
+        follow_pointer(self._app, self._service)
+        return Views(self._service, self._media, await self._exhibits())
+
+    async def _exhibits(self) -> Exhibits:
+        if not self._service.held.has_run:
+            return Exhibits()
+        run = self._service.held.run
+        held = self._exhibits_of.held(run)
+        if held is not None:
+            return held
+        reading = asyncio.get_running_loop().run_in_executor(self._app.state.loader, self._exhibits_of, run)
+        try:
+            return await asyncio.wait_for(asyncio.shield(reading), self._service.config.deadline_seconds * _PATIENCE)
+        except TimeoutError:
+            return NO_EXHIBITS
+
+    def render(self, name: str, asked: View, show: Callable[[], View]) -> Response:
+        """A page; what cannot be shown is explained on it."""
+        status, view = 200, dict[str, Any](problem=None)
+        try:
+            view |= show()
+        except GenreError as error:
+            status, view = _STATUS.get(type(error), 503), {"problem": error}
+        config = self._service.config
+        common = {"k_default": config.k_default, "k_max": config.k_max, "user": "", "k": "", "nonce": secrets.token_hex}
+        html = self._templates[name].render(common | asked | view)
         return Response(html.encode("utf-8", "replace"), status_code=status, media_type="text/html; charset=utf-8")
 
-    _add_files(app, service, media)
+
+def _add_users(app: FastAPI, page: _Page, service: RecommendationService, metrics: Metrics) -> None:
+    @app.get("/", include_in_schema=False)
+    async def user_page(user: str = "", k: str = "", find: str = "") -> Response:
+        views = await page.views()
+        asked = {"user": user, "k": k, "find": bool(find)}
+        if find:
+            return page.render("user", asked, lambda: views.found_users(user))
+        return page.render("user", asked, lambda: views.user(user, k) if user else views.welcome())
+
+    @app.post("/", include_in_schema=False)
+    async def record(request: Request, user: str = "", k: str = "") -> Response:
+        views, body = await page.views(), await request.body()
+        asked = {"user": user, "k": k, "find": False}
+        try:
+            event = _event_of(request.headers.get("content-type", ""), body, user)
+            before = service.recommend(user, number(k))
+            answer = await record_events(app, service, metrics, [event])
+        except GenreError as error:
+            problem = error
+            return page.render("user", asked, lambda: _raise(problem))
+        done = {"event": event.event, "title": views.tile(event.item_id)["title"], "degraded": answer.degraded}
+        return page.render("user", asked, lambda: views.user(user, k, before, done))
+
+
+def _add_others(app: FastAPI, page: _Page) -> None:
+    @app.get("/session", include_in_schema=False)
+    async def session(item: Items = [], k: str = "", title: str = "") -> Response:  # noqa: B006
+        views, items = await page.views(), list(dict.fromkeys(item))
+        return page.render("session", {"items": items, "k": k}, lambda: views.session(items, k, title))
+
+    @app.get("/similar", include_in_schema=False)
+    async def similar(item: str = "") -> Response:
+        views = await page.views()
+        return page.render("similar", {"item": item}, lambda: views.similar(item))
+
+    @app.get("/variants", include_in_schema=False)
+    async def variants(user: str = "", k: str = "", left: str = "", right: str = "") -> Response:
+        views = await page.views()
+        asked = {"user": user, "k": k, "left": left, "right": right, "sides": []}
+        return page.render("variants", asked, lambda: views.variants(user, k, left, right) if user else views.welcome())
+
+    @app.get("/published", include_in_schema=False)
+    async def published() -> Response:
+        views = await page.views()
+        return page.render("published", {}, views.published)
 
 
 def _add_files(app: FastAPI, service: RecommendationService, media: MediaFiles) -> None:
@@ -63,71 +164,20 @@ def _add_files(app: FastAPI, service: RecommendationService, media: MediaFiles) 
         return FileResponse(path, media_type=TYPES[path.suffix.lower()], headers=headers)
 
 
-def _view(service: RecommendationService, media: MediaFiles, user: str, k: str) -> tuple[int, dict[str, Any]]:
-    view: dict[str, Any] = {
-        "user": user, "k": k or str(service.config.k_default), "k_max": service.config.k_max, "problem": None,
-        "answer": None, "cards": [], "history": [], "history_is_down": False,
-        "examples": service.example_users(_EXAMPLES), "popular": [],
-    }  # fmt: skip
-    if not user:
-        return 200, view | {"popular": _popular(service, media)}
+def _event_of(content_type: str, body: bytes, user: str) -> Event:
+    """The event a form tells of. Raises RequestError."""
     try:
-        answer = service.recommend(user, _number(k))
-    except (RequestError, NotPublishedError) as error:
-        return (422 if isinstance(error, RequestError) else 503), view | {"problem": error}
-    history = service.recorder.history(user)
-    cards = _cards(service.held.run, media, answer)
-    past = [] if history is None else _past(service, media, history.head(service.config.page_history).to_dicts())
-    return 200, view | {"answer": answer, "cards": cards, "history": past, "history_is_down": history is None}
+        if content_type.partition(";")[0].strip().lower() != _FORM:
+            raise ValueError("not a form")
+        fields = parse_qs(body.decode("ascii"), max_num_fields=8, errors="strict")
+        given = {name: fields[name][0] for name in ("item_id", "event", "event_id") if name in fields}
+        return Event.model_validate({"user_id": user, **given})
+    except (ValueError, ValidationError, TypeError) as error:
+        raise RequestError("The form does not tell of an event", remedy="Use the buttons of the page.") from error
 
 
-def _popular(service: RecommendationService, media: MediaFiles) -> list[dict[str, Any]]:
-    try:
-        listed = service.popular("", min(_POPULAR, service.config.k_max)).items
-    except NotPublishedError:
-        return []
-    return [_tile(service.held.run, media, line.item_id) for line in listed]
-
-
-def _number(k: str) -> int | None:
-    if not k:
-        return None
-    if not k.isascii() or not k.isdigit() or len(k) > 6:
-        raise RequestError("k is not a number", remedy="Ask for a whole number of items.")
-    return int(k)
-
-
-def _cards(run: PublishedRun, media: MediaFiles, answer: RecommendationsAnswer) -> list[dict[str, Any]]:
-    return [_tile(run, media, line.item_id) | {"line": line, "bars": _bars(line.parts.model_dump())}
-            for line in answer.recommendations]  # fmt: skip
-
-
-def _past(service: RecommendationService, media: MediaFiles, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [_tile(service.held.run, media, row[ITEM_ID]) | row for row in rows]
-
-
-def _tile(run: PublishedRun, media: MediaFiles, item_id: str) -> dict[str, Any]:
-    at = run.positions.get(item_id)
-    title = run.titles[at] if at is not None else item_id
-    letters = [word[0] for word in title.split() if word[0].isalnum()]
-    return {
-        "item_id": item_id,
-        "title": title,
-        "initials": "".join(letters[:2]).upper() or "·",
-        "hue": int(hashlib.sha256(item_id.encode()).hexdigest()[:4], 16) % _HUES,
-        "has_image": media.file_of(run, IMAGE, item_id) is not None,
-        "has_audio": media.file_of(run, AUDIO, item_id) is not None,
-    }
-
-
-def _bars(parts: dict[str, float]) -> list[dict[str, Any]]:
-    """Segments of a bar 100 wide: what each source gave, where it gave something."""
-    bars, start = [], 0.0
-    for name, value in parts.items():
-        width = round(max(min(value, 1.0), 0.0) * 100, 2)
-        bars.append({"name": name, "start": round(start, 2), "width": width, "value": value})
-        start += width
-    return bars
+def _raise(error: GenreError) -> Any:
+    raise error
 
 
 def _environment() -> Environment:
@@ -136,7 +186,12 @@ def _environment() -> Environment:
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
+
+
+def _version() -> str:
+    return hashlib.sha256("".join(_text(name) for name in _STATIC).encode()).hexdigest()[:12]
 
 
 def _text(name: str) -> str:

@@ -144,12 +144,25 @@ def _add_scoring(router: APIRouter, app: FastAPI, service: RecommendationService
         return as_json(answer)
 
 
+async def record_events(
+    app: FastAPI, service: RecommendationService, metrics: Metrics, batch: list[Event]
+) -> EventsAnswer:
+    """Log events and refresh what follows from them: the one way in, for callers and for the page."""
+
+    async def record() -> EventsAnswer:
+        loop = asyncio.get_running_loop()
+        logged, new = await loop.run_in_executor(app.state.writer, service.recorder.log, batch)
+        return service.recorder.refresh(logged, new)
+
+    # Shielded: a caller that gives up, or the deadline, must not part the log from the features.
+    answer = await asyncio.shield(asyncio.ensure_future(record()))
+    metrics.events.labels("accepted").inc(answer.accepted)
+    metrics.events.labels("duplicate").inc(answer.duplicates)
+    return answer
+
+
 def _add_writing(router: APIRouter, app: FastAPI, service: RecommendationService, metrics: Metrics) -> None:
     recorder = service.recorder
-
-    async def record(batch: list[Event]) -> EventsAnswer:
-        logged, new = await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.log, batch)
-        return recorder.refresh(logged, new)
 
     async def erase(user_id: str) -> ForgottenAnswer:
         erased = await asyncio.get_running_loop().run_in_executor(app.state.writer, recorder.erase, user_id)
@@ -158,11 +171,7 @@ def _add_writing(router: APIRouter, app: FastAPI, service: RecommendationService
     @router.post("/events", response_model=EventsAnswer, summary="Record what users did")
     async def events(batch: Annotated[EventBatch, Body()]) -> Response:
         follow_pointer(app, service)
-        # Shielded, as below: a caller that gives up, or the deadline, must not part the log from the features.
-        answer = await asyncio.shield(asyncio.ensure_future(record(batch.events)))
-        metrics.events.labels("accepted").inc(answer.accepted)
-        metrics.events.labels("duplicate").inc(answer.duplicates)
-        return as_json(answer)
+        return as_json(await record_events(app, service, metrics, batch.events))
 
     @router.delete("/users/{user_id:id}", response_model=ForgottenAnswer, summary="Forget a user")
     async def forget(user_id: UserId) -> Response:

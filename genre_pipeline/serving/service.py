@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from genre_pipeline.adapters.table_records import ItemList
+from genre_pipeline.adapters.table_records import ItemList, RunRecord
 from genre_pipeline.contracts.columns import ITEM_ID, USER_ID
 from genre_pipeline.contracts.errors import GenreError, NotPublishedError, UnknownItemError
 from genre_pipeline.contracts.names import SCORING_SERVICE
@@ -108,16 +108,16 @@ class RecommendationService:
         return list(self.held.run.seen.rows)[:count] if self.held.has_run else []
 
     def recommend(
-        self, user_id: str, k: int | None = None, *, surface: str | None = None, **wishes: Any
+        self, user_id: str, k: int | None = None, *, surface: str | None = None, variant: str = "", **wishes: Any
     ) -> RecommendationsAnswer:
-        """A user's list, now; `wishes` as `checked_ask` takes them.
+        """A user's list, now; `wishes` as `checked_ask` takes them. `variant` is the user's own unless it is named.
 
         Raises RequestError for what breaks a limit, NotPublishedError without a run.
         """
         user_id = self.checked_user(user_id)
         ask, held = checked_ask(self.config, k=k, **wishes), self._on(surface)
         run = held.run
-        (variant,) = variants_of([user_id], self._rules)
+        variant = variant or self.variant_of(user_id)
         if variant == HOLDOUT:
             ask = replace(ask, strategy="popular")
         user, degraded = self._state_for(ask, held, user_id)
@@ -223,6 +223,15 @@ class RecommendationService:
         pool = popular_pool(run, inside if inside.any() else allowed)
         chosen = NOTHING if pool is None else by_score(pool, k)
         return self._items(held, strategy, chosen, POPULAR_REASON, degraded)
+
+    def variant_of(self, user_id: str) -> str:
+        """The arm of an experiment that a user is in."""
+        return variants_of([user_id], self._rules)[0]
+
+    def publication(self, surface: str) -> tuple[Publication | None, RunRecord | None]:
+        """What the pointer of a surface names, and what was recorded of it. Raises TablesError."""
+        live = self._tables.current(surface)
+        return live, None if live is None else self._tables.run(live.run_id)
 
     def checked_user(self, user_id: str) -> str:
         """A user's id as it may reach a store. Raises RequestError."""

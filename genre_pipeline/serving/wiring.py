@@ -77,15 +77,18 @@ def build_access(tables: TablesDoor, config: ServingConfig) -> Access:
     return access
 
 
-def serve(service: RecommendationService, access: Access, *, media_root: Path | None = None) -> None:
-    """Listen until interrupted. `media_root` is the data set's folder, for pictures and sounds on the page."""
+def serve(
+    service: RecommendationService, access: Access, *, media_root: Path | None = None,
+    partitions: PartitionStore | None = None,
+) -> None:  # fmt: skip
+    """Listen until interrupted. `media_root`, the data set's folder, and `partitions` are for the page."""
     import uvicorn
 
     from genre_pipeline.serving.app import create_app
 
     config = service.config
     uvicorn.run(
-        create_app(service, media_root=media_root, access=access),
+        create_app(service, media_root=media_root, access=access, partitions=partitions),
         host=config.host,
         port=config.port,
         # The framework's access log writes paths, and paths hold user ids; the guard writes its own.

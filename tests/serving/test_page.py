@@ -40,10 +40,10 @@ def test_welcome_offers_users_to_try(client: TestClient) -> None:
 def test_history_stands_beside_the_list(client: TestClient) -> None:
     response = client.get("/?user=007&k=4")
     assert response.status_code == 200
-    past, listed = response.text.split('<section class="list"')
+    listed, past = response.text.split('<section class="past"')
     assert past.count('class="poster') > 0
     assert listed.count('<li class="card">') == 4
-    assert '<li class="badge real-time">real-time</li>' in past
+    assert '<li class="badge real-time">real-time</li>' in listed
 
 
 def test_nothing_inline_and_nothing_remote(client: TestClient) -> None:

@@ -1,30 +1,34 @@
 "use strict";
-// Comfort only: record a view from the page and show the list that follows from it.
-const status = document.getElementById("status");
+// Comfort only: a form that tells of an event swaps the list in place, and says what changed. Without it, it reloads.
+const say = (text) => {
+  document.getElementById("status").textContent = text;
+};
 
-async function record(button) {
-  button.disabled = true;
-  const event = { user_id: button.dataset.user, item_id: button.dataset.item, event: "view" };
-  const answer = await fetch("/v1/events", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ events: [event] }),
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("form.tell")) return;
+  event.preventDefault();
+  const fields = new URLSearchParams(new FormData(form));
+  if (event.submitter) fields.set(event.submitter.name, event.submitter.value);
+  for (const button of document.querySelectorAll("form.tell button")) button.disabled = true;
+  tell(form.action, fields).catch(() => {
+    say("The service does not answer. Nothing was changed on this page.");
+    for (const button of document.querySelectorAll("form.tell button")) button.disabled = false;
   });
-  const body = await answer.json();
-  if (!answer.ok) {
-    status.textContent = `${body.problem}. ${body.remedy}`;
-    button.disabled = false;
+});
+
+async function tell(address, fields) {
+  const answer = await fetch(address, { method: "POST", body: fields });
+  const kind = answer.headers.get("content-type") ?? "";
+  if (!kind.startsWith("text/html")) {
+    const { problem, remedy } = await answer.json();
+    say(`${problem}. ${remedy}`);
+    for (const button of document.querySelectorAll("form.tell button")) button.disabled = false;
     return;
   }
-  window.location.reload();
-}
-
-for (const button of document.querySelectorAll("button.saw")) {
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    record(button).catch(() => {
-      status.textContent = "The service does not answer.";
-      button.disabled = false;
-    });
-  });
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
+  document.getElementById("main").replaceWith(document.adoptNode(next));
+  const changed = document.querySelector("#changed p");
+  document.getElementById("main").focus({ preventScroll: true });
+  say(changed ? changed.textContent : next.textContent.trim().slice(0, 200));
 }
