@@ -12,8 +12,8 @@ request is left: what a repair or a chained request says depends on the replies 
 DIR holds `ml-100k` (GroupLens' files; plots from `omdb_metadata.jsonl` where it lies there) and `amazon-beauty`
 (`items.tsv`: item_id, asin, title; `sequences.txt`: a user and its items in order, a line each). The slice: everything
 of MovieLens; of Beauty all summaries, profiles of users with up to 20 items, synthetic items for those with up to 5.
-What has no reply falls back, and the tables say how much that is. Only users who are judged are written about, on the test
-part and, but for `--test-only`, on validation inside the training part. Writes Markdown to standard output.
+What has no reply falls back, and the tables say how much that is. Only users who are judged are written about, on the
+test part and, but for `--test-only`, on validation inside the training part. Writes Markdown to standard output.
 """
 
 import argparse
