@@ -1,9 +1,9 @@
 """Make the feed's data: `python examples/feed/generate.py [FOLDER]`, by default `.genre/feed/source`.
 
 The recipe, of one seed: 6 topics, 24 creators with a topic each, and 36 posts a day for two weeks. A post is worth half
-every eight hours. Every user follows two topics: a post of theirs is looked at eight times as often as another, and only
-such posts are liked. One creator, `shouter`, posts every seventh post, in any topic, and is pushed in everybody's way.
-Every sixth post has a sound of a quarter of a second: a tone of its topic.
+every eight hours. Every user follows two topics: a post of theirs is looked at eight times as often as another, and
+only such posts are liked. One creator, `shouter`, posts every seventh post, in any topic, and is pushed in everybody's
+way. Every sixth post has a sound of a quarter of a second: a tone of its topic.
 """
 
 import sys

@@ -1,9 +1,10 @@
 """Make the shop's data: `python examples/shop/generate.py [FOLDER]`, by default `.genre/shop/source`.
 
-The recipe, of one seed: 8 departments of 20 products, and 12 sellers. Every customer likes two departments: what they view
-is theirs four times in five, what they buy always. One seller, `megadeals`, has 24 products, and machines that view them
-all day; hardly anybody buys one. Every tenth product is sold out, the best one of each department among them. A voucher
-is sold beside the departments, and a heater that was recalled. Each product has a picture of 32 × 32 pixels.
+The recipe, of one seed: 8 departments of 20 products, and 12 sellers. Every customer likes two departments: what they
+view is theirs four times in five, what they buy always. One seller, `megadeals`, has 24 products and is pushed in
+everybody's way: ten views a customer, and nobody buys. Every tenth product is sold out, the best one of each department
+among them. A voucher is sold beside the departments, and a heater that was recalled. Each product has a picture of
+32 × 32 pixels.
 """
 
 import sys
@@ -64,7 +65,7 @@ def events(buyers: pl.DataFrame, goods: pl.DataFrame, chance: np.random.Generato
             rows.append((user, item, at, "view"))
             if own and chance.random() < 0.4:
                 rows.append((user, item, at + 0.3, "purchase"))
-        rows += [(user, str(chance.choice(spam)), float(chance.uniform(0, DAYS * 24)), "view") for _ in range(4)]
+        rows += [(user, str(chance.choice(spam)), float(chance.uniform(0, DAYS * 24)), "view") for _ in range(10)]
         if chance.random() < 0.2:
             rows.append((user, str(chance.choice([VOUCHER, RECALLED])), float(chance.uniform(0, 24)), "purchase"))
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "hours", "event"], orient="row")
