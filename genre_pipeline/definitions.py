@@ -13,6 +13,7 @@ from genre_pipeline.defs import (
     output,
     preprocessing,
     recommenders,
+    run_report,
     training,
 )
 from genre_pipeline.defs.console import console_logger
@@ -28,6 +29,7 @@ ROOMS = (
     recommenders,
     evaluation,
     feedback,
+    run_report,
     output,
 )
 

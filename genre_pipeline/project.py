@@ -101,6 +101,10 @@ class Project:
         """Where a day's training of a model keeps what it can go on from."""
         return self.home / "checkpoints" / model / day
 
+    def reports(self, day: str) -> Path:
+        """Where the pages of a day are kept."""
+        return self.home / "reports" / day
+
     @property
     def media_root(self) -> str | None:
         """Folder or URL that relative media locations start from; None where the source has no files."""

@@ -30,6 +30,10 @@ AS_OF = {
     "similar_items": {"interactions"},
     "popular_items": {"interactions"},
     "publication": {"interactions"},
+    "run_report": {
+        "items", "evaluation", "recommendations", "item_statistics", "user_statistics", "user_vectors",
+        "item_text_vectors", "item_text_weighted", "item_image_vectors", "item_audio_vectors", "item_vectors",
+    },
 }
 """What each asset reads of all days up to its own."""
 

@@ -42,6 +42,7 @@ SIMILAR_ITEMS = "similar_items"
 POPULAR_ITEMS = "popular_items"
 PUBLICATION = "publication"
 ONLINE_METRICS = "online_metrics"
+RUN_REPORT = "run_report"
 
 IMPRESSION = "impression"
 """The event that says what was shown. Every other event says what a user did."""

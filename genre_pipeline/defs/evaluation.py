@@ -11,6 +11,7 @@ from genre_pipeline.defs.shape import RECOMMENDER_VECTORS
 from genre_pipeline.evaluation.ablation import ablation_markdown, ablation_metrics, choice_line
 from genre_pipeline.evaluation.console import markdown_table
 from genre_pipeline.offline.ablation import evaluate_with_ablations
+from genre_pipeline.offline.run_report import REPORT_FILE, write_parts
 from genre_pipeline.offline.writing import write_reports
 from genre_pipeline.project import Project
 
@@ -26,15 +27,17 @@ NDCG = "ndcg"
 )
 def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Project]) -> Result:
     """Every recommender and the hybrid on the time protocol: trained before the cut, tuned inside that part, ranking
-    the whole catalogue known at the cut. The report is a page of its own; `evaluation.ablate` adds to it.
+    the whole catalogue known at the cut. The report is a page of its own, which `run_report` adds the night to;
+    `evaluation.ablate` adds to it.
     """
     day = context.partition_key
     night = load_night(project, day)
     evaluated = evaluate_with_ablations(night, project.config, protocol="time", step_days=7, say=sayer(context))
     found, frame = evaluated.result, evaluated.result.metrics
     manifest = project.partitions.write(EVALUATION, day, frame, decisions={"cut": found.protocol.cut})
-    folder = project.home / "reports" / day
+    folder = project.reports(day)
     files = [folder / name for name in write_reports(evaluated, folder)]
+    write_parts(evaluated, folder)
     for name, ablation in evaluated.ablations.items():
         project.models.log_evaluation(
             EVALUATION,
@@ -49,7 +52,7 @@ def evaluation(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
         frame,
         manifest,
         checks=[check],
-        report=dg.MetadataValue.path(str(folder / "report.html")),
+        report=dg.MetadataValue.path(str(folder / REPORT_FILE)),
         table=dg.MetadataValue.md(markdown_table(found)),
         **{
             f"ablation_{name}": dg.MetadataValue.md(f"{ablation_markdown(one)}\n\n{choice_line(one)}")

@@ -6,6 +6,7 @@ so users are what is resampled; a user's impressions are not independent of each
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -170,7 +171,7 @@ def _range(low: float | None, high: float | None, *, signed: bool) -> str:
     return f" [{low:{sign}.2%}, {high:{sign}.2%}]"
 
 
-def _difference(row: Mapping[str, float | None], control: str) -> str:
+def _difference(row: Mapping[str, Any], control: str) -> str:
     if row["difference"] is None:
         return "" if row[VARIANT] == control else "–"
     return f"{row['difference']:+.2%}{_range(row['low_difference'], row['high_difference'], signed=True)}"

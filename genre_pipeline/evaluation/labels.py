@@ -60,6 +60,11 @@ def metric_value(metric: str, value: float | None) -> str:
     return number(value, digits)
 
 
+def count(value: int | None) -> str:
+    """A whole number with thousands apart, "–" where there is none."""
+    return "–" if value is None else f"{value:,}"
+
+
 def signed(value: float | None, digits: int = 4) -> str:
     """A difference, always with its sign: "+0.0012", "−0.0300", "–" where there is none."""
     return "–" if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")

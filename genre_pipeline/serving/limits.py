@@ -129,7 +129,7 @@ def _checked_time(time: datetime | None, now: datetime, config: ServingConfig) -
     return aware
 
 
-def _derived_id(content: list[object]) -> str:
+def _derived_id(content: Sequence[object]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

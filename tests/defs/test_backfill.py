@@ -16,7 +16,7 @@ TABLES = {
     "item_image_vectors", "item_audio_vectors", "item_vectors", "rejected_media", "rejected_media.image",
     "rejected_media.audio", "item_statistics", "user_statistics", "user_histories", "user_vectors",
     "training_features", "sequence_model", "champion", "hybrid_settings", "evaluation", "recommendations",
-    "similar_items", "popular_items", "online_metrics",
+    "similar_items", "popular_items", "online_metrics", "run_report",
 }  # fmt: skip
 
 
