@@ -41,7 +41,7 @@ def statistics_drift(table: str, before: pl.DataFrame, now: pl.DataFrame) -> pl.
     for name in numeric:
         old, new = _values(before[name]), _values(now[name])
         rows += [_row(table, name, PSI, _psi(old, new)), _row(table, name, MEAN_SHIFT, _mean_shift(old, new))]
-    return pl.DataFrame(rows, schema=DRIFT_SCHEMA)
+    return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
 
 
 def vector_drift(table: str, before: pl.DataFrame, now: pl.DataFrame, key: str) -> pl.DataFrame:
@@ -57,7 +57,7 @@ def vector_drift(table: str, before: pl.DataFrame, now: pl.DataFrame, key: str) 
         lengths = [float(np.linalg.norm(matrix, axis=1).mean()) for matrix in (old, new)]
         norm_shift = abs(lengths[1] - lengths[0]) / lengths[0] if lengths[0] else None
     rows = [_row(table, VECTOR, CHANGED, changed), _row(table, VECTOR, NORM_SHIFT, norm_shift)]
-    return pl.DataFrame(rows, schema=DRIFT_SCHEMA)
+    return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
 
 
 def together(drifts: Sequence[pl.DataFrame]) -> pl.DataFrame:
