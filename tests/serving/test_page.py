@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from genre_pipeline.serving.access import scope_of
+from genre_pipeline.serving.answers import Part, RecommendedItem
 from genre_pipeline.serving.app import create_app
+from genre_pipeline.serving.charts import curve
+from genre_pipeline.serving.exhibits import read_exhibits
 from genre_pipeline.serving.media import MediaFiles
+from genre_pipeline.serving.page_views import moves
 from tests import scenario
-from tests.fakes.serving_world import World, build_world
+from tests.fakes.serving_world import DAY, World, build_world
 
 BASE = "http://127.0.0.1:8000"
 
@@ -113,3 +118,89 @@ def test_files_outside_the_folder_or_of_other_formats_are_refused(folder: Path, 
 
 def test_no_folder_no_media() -> None:
     assert MediaFiles(None).resolved("images/i01.png") is None
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded", "origin": BASE}
+
+
+def test_a_form_is_an_event_and_the_answer_reflects_it(client: TestClient, world: World) -> None:
+    first = world.service.recommend("007", 4).recommendations[0]
+    body = f"item_id={first.item_id}&event=like&event_id=page-1"
+    for _ in range(2):
+        html = client.post("/?user=007&k=4", content=body, headers=FORM).text
+        assert "Recorded: like of" in html
+    assert world.tables.log.select("event_id", "user_id", "item_id", "event").rows() == [
+        ("page-1", "007", first.item_id, "like")
+    ]
+    assert first.item_id not in [line.item_id for line in world.service.recommend("007", 4).recommendations]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ("event=like", FORM),
+        ("item_id=", FORM),
+        ("item_id=%FF", FORM),
+        ("item_id=i01&timestamp=1&user_id=other" + "&x=1" * 20, FORM),
+        ('{"item_id": "i01"}', FORM | {"content-type": "application/json"}),
+        ("item_id=i01", {"content-type": "text/plain", "origin": BASE}),
+    ],
+)
+def test_forms_that_tell_of_nothing_are_explained(
+    client: TestClient, world: World, body: str, headers: dict[str, str]
+) -> None:
+    response = client.post("/?user=007", content=body, headers=headers)
+    assert (response.status_code, 'role="alert"' in response.text) == (422, True)
+    assert world.tables.log.is_empty()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "http://elsewhere.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"},
+     {"origin": BASE, "sec-fetch-site": "same-site"}],
+)  # fmt: skip
+def test_forms_of_other_sites_are_refused(client: TestClient, world: World, headers: dict[str, str]) -> None:
+    response = client.post("/?user=007", content="item_id=i01", headers=FORM | {"origin": ""} | headers)
+    assert response.status_code == 403
+    assert world.tables.log.is_empty()
+
+
+def test_a_browser_names_the_origin_of_our_own_forms(client: TestClient) -> None:
+    assert client.get("/").headers["referrer-policy"] == "same-origin"
+
+
+def test_reading_needs_no_write_scope_and_a_form_does() -> None:
+    assert [scope_of("GET", "/"), scope_of("GET", "/session"), scope_of("POST", "/")] == ["read", "read", "write"]
+
+
+def test_a_damaged_partition_is_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    world = build_world(tmp_path)
+    part = world.partitions.root / "item_text_vectors" / DAY / "part.parquet"
+    part.write_bytes(part.read_bytes()[:-1])
+    exhibits = read_exhibits(world.partitions, world.service.held.run)
+    assert exhibits.absent["item_text_vectors"] == "its partition is damaged"
+    assert exhibits.absent["evaluation"] == "the night does not make it"
+    assert exhibits.texts["i01"] == "A space story about comet."
+    assert exhibits.spaces == {}
+
+
+def test_without_partitions_the_page_says_what_it_cannot_show(client: TestClient) -> None:
+    html = client.get("/published").text
+    assert "started without the partitions" in html
+    assert "There are none: no training" in html
+
+
+def test_moves_are_places_risen_or_new() -> None:
+    before, after = ([_line(item, rank) for rank, item in enumerate(ids, 1)] for ids in ("abc", "cad"))
+    assert moves(before, after) == {"c": 2, "a": -1, "d": "new"}
+
+
+def test_a_curve_leaves_out_what_was_not_measured() -> None:
+    assert curve("loss", [1, 2], [None, float("nan")]) is None
+    drawn = curve("loss", [1, 2, 3], [4.0, None, 2.0])
+    assert drawn is not None
+    assert (drawn.points, drawn.low, drawn.high) == ("40.0,8.0 312.0,98.0", "2", "4")
+
+
+def _line(item: str, rank: int) -> RecommendedItem:
+    return RecommendedItem(item_id=item, title=item, rank=rank, score=1.0, reasons=["any"], parts=Part())
