@@ -57,7 +57,7 @@ def night(result) -> NightFacts:
         changes=ListChanges(10, 3, 1, 0, 0.5, 0.25, (example,)),
         online=online,
         ranks=rank_metrics(shown, seed=1, intervals=intervals),
-        experiment=compare_variants(shown, {"default": 0.9, "a": 0.1}, control="default", seed=1, intervals=intervals),
+        experiment=compare_variants(shown, {"default": 0.5, "a": 0.5}, control="default", seed=1, intervals=intervals),
         rows=pl.DataFrame([("items", 5, None)], schema=ROWS_SCHEMA, orient="row"),
         checks=pl.DataFrame([(HOSTILE, "items", False, True)], schema=CHECKS_SCHEMA, orient="row"),
         rejected=pl.DataFrame([("items", HOSTILE, 1234)], schema=REASONS_SCHEMA, orient="row"),
