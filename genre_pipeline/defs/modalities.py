@@ -37,7 +37,7 @@ from genre_pipeline.features.extraction import FUSED
 from genre_pipeline.features.fusion import Fusion
 from genre_pipeline.features.media_cache import MediaCounts
 from genre_pipeline.offline.dataset import fusion_parts
-from genre_pipeline.offline.item_vectors import fused_on, media_vectors
+from genre_pipeline.offline.item_vectors import fused_on, fusion_views, media_vectors
 from genre_pipeline.offline.looks import media_looks
 from genre_pipeline.offline.modality_page import render_modalities
 from genre_pipeline.project import Project
@@ -99,8 +99,10 @@ def item_vectors(context: dg.AssetExecutionContext, project: dg.ResourceParam[Pr
     day, config = context.partition_key, project.config
     vectors: dict[str, pl.DataFrame] = {name: project.partitions.read(VECTOR_TABLES[name], day) for name in FUSED_PARTS}
     past = project.partitions.scan(INTERACTIONS, until=day).select(USER_ID, ITEM_ID, TIMESTAMP).collect()
-    parts = fusion_parts(vectors, project.partitions.read(ITEMS, day), past, config.features)
-    frame, fusion = fused_on(parts, past, config.features.fusion, seed=config.seed)
+    items = project.partitions.read(ITEMS, day)
+    parts = fusion_parts(vectors, items, past, config.features)
+    views = fusion_views(items, root=project.media_root, config=config, cache=project.vectors)
+    frame, fusion = fused_on(parts, past, config.features.fusion, views=views, seed=config.seed)
     weights = {} if fusion is None else fusion.weights
     manifest = write_vectors(
         project, ITEM_VECTORS, day, frame, companions=_saver(fusion),
@@ -142,7 +144,7 @@ def _media(context: dg.AssetExecutionContext, project: Project, name: str, modal
 
 def _page(project: Project, day: str, parts: Mapping[str, pl.DataFrame], fused: pl.DataFrame) -> Path:
     """Everything that can be seen and heard of the day's items, on one page beside the day's report."""
-    path = project.home / "reports" / day / "modalities.html"
+    path = project.reports(day) / "modalities.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     items, root, config = project.partitions.read(ITEMS, day), project.media_root, project.config
     rejected = project.partitions.read(REJECTED_MEDIA, day) if config.features.media else RejectedMedia.create_empty()

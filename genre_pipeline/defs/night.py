@@ -14,7 +14,9 @@ from genre_pipeline.contracts.names import (
 )
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
 from genre_pipeline.defs.shape import LEARNED_FROM, VECTOR_TABLES
+from genre_pipeline.features.extraction import FUSED
 from genre_pipeline.offline.dataset import Prepared
+from genre_pipeline.offline.item_vectors import fusion_views
 from genre_pipeline.preprocessing.cleaning import RowCounts
 from genre_pipeline.preprocessing.dataset import Dataset
 from genre_pipeline.project import Project, as_of
@@ -22,18 +24,21 @@ from genre_pipeline.project import Project, as_of
 
 def load_night(project: Project, day: str) -> Prepared:
     """Clean tables and vectors as of `day`. Raises `MissingPartitionError`, `CorruptPartitionError`."""
-    read = project.partitions.read
+    read, config = project.partitions.read, project.config
+    items = read(ITEMS, day)
+    is_fused = FUSED in config.features.for_recommenders
     return Prepared(
         data=Dataset(
             interactions=project.partitions.scan(INTERACTIONS, until=day).collect(),
-            items=read(ITEMS, day),
+            items=items,
             users=read(USERS, day),
             rejected=read(rejected_of(INTERACTIONS), day),
             counts=_counts(project, day),
             has_clock=True,
-            name=project.config.source.name or "" if project.config.source else "",
+            name=config.source.name or "" if config.source else "",
         ),
         vectors={name: read(VECTOR_TABLES[name], day) for name in LEARNED_FROM},
+        views=fusion_views(items, root=project.media_root, config=config, cache=project.vectors) if is_fused else {},
     )
 
 

@@ -22,6 +22,7 @@ from genre_pipeline.features.similarity import l2_normalise
 from genre_pipeline.features.whitening import Whitening, fit_whitening
 
 _VERSION = 1
+_VIEWED = 0.5
 
 
 class FusionConfig(Settings):
@@ -133,12 +134,15 @@ def fit_fusion(
     *,
     training: np.ndarray | None = None,
     pairs: np.ndarray | None = None,
+    views: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> Fusion:
     """Learn a fusion of float32 [n, d] a modality, rows of zeros where it is missing.
 
     `training`, bool [n], says which items may be learned from (all unless given). `pairs`, int64 [p, 2], are positions
-    of items consumed together, for `gated`; pairs with an item outside training are left out.
+    of items consumed together, for `gated`; pairs with an item outside training are left out. `views`,
+    float32 [n, d] of any of the modalities, are the items changed at random, which `gated` learns from too: half of
+    them, drawn by `seed`, are seen so where they come second in a pair.
 
     Raises:
         TrainingError: no modality, one that no training item has, or `gated` without pairs.
@@ -159,11 +163,24 @@ def fit_fusion(
     shared: Mapping[str, np.ndarray] = {}
     if config.method != "concatenate":
         shared = fit_shared_space(rows, config.width, config.shrinkage, config.pair_prior)
-        rows = {name: l2_normalise(part @ shared[name]) for name, part in rows.items()}
     weights = dict.fromkeys(rows, 1 / len(rows))
     if config.method == "gated":
-        weights = fit_gates(rows, _training_pairs(pairs, training), config.modality_dropout, config.least_weight, seed)
+        plain = {name: l2_normalise(part @ shared[name]) for name, part in rows.items()}
+        changed = {
+            name: l2_normalise(whitenings[name].apply(part) @ shared[name]) for name, part in (views or {}).items()
+        }
+        weights = _gates(plain, changed, _training_pairs(pairs, training), config, seed)
     return Fusion({name: _Modality(whitenings[name], shared.get(name), weights[name]) for name in rows})
+
+
+def _gates(
+    plain: Mapping[str, np.ndarray], views: Mapping[str, np.ndarray], pairs: np.ndarray, config: FusionConfig, seed: int
+) -> dict[str, float]:
+    """`fit_gates`, with half of the items that have a view seen so where they come second."""
+    n_items = _same_length(plain)
+    is_changed = (np.random.default_rng([seed, 1]).random(n_items) < _VIEWED)[:, None]
+    later = {name: np.where(is_changed, views.get(name, part), part) for name, part in plain.items()}
+    return fit_gates(plain, pairs, config.modality_dropout, config.least_weight, seed, later=later)
 
 
 def _training_pairs(pairs: np.ndarray | None, training: np.ndarray) -> np.ndarray:

@@ -28,10 +28,17 @@ def co_consumed_pairs(users: np.ndarray, items: np.ndarray, most: int, seed: int
 
 
 def fit_gates(
-    rows: Mapping[str, np.ndarray], pairs: np.ndarray, dropout: float, least: float, seed: int
+    rows: Mapping[str, np.ndarray],
+    pairs: np.ndarray,
+    dropout: float,
+    least: float,
+    seed: int,
+    *,
+    later: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
     """A weight by modality, adding up to 1, of rows float32 [n, d] of length 1 (zeros where missing).
 
+    `later` are the same items as seen where they come second in a pair, changed at random; `rows` unless given.
     `pairs` are positions int64 [pairs, 2] of items consumed together; `dropout`, 0 to below 1, is the chance that a
     pair does not show a modality. A modality that no two paired items have in common counts as the average one, and
     none counts less than `least` of all: an item may have nothing else.
@@ -42,7 +49,8 @@ def fit_gates(
     from scipy.optimize import nnls
 
     shuffled = np.stack([pairs[:, 0], np.random.default_rng(seed).permutation(pairs[:, 1])], axis=1)
-    together, apart = _cosines(rows, pairs), _cosines(rows, shuffled[shuffled[:, 0] != shuffled[:, 1]])
+    later, shuffled = later or rows, shuffled[shuffled[:, 0] != shuffled[:, 1]]
+    together, apart = _cosines(rows, later, pairs), _cosines(rows, later, shuffled)
     seen = np.asarray(np.isfinite(together).any(axis=0) & np.isfinite(apart).any(axis=0))
     if not seen.any():
         raise TrainingError(
@@ -63,15 +71,16 @@ def fit_gates(
     return {name: float(weight) for name, weight in zip(rows, full / full.sum(), strict=True)}
 
 
-def _cosines(rows: Mapping[str, np.ndarray], pairs: np.ndarray) -> np.ndarray:
+def _cosines(rows: Mapping[str, np.ndarray], later: Mapping[str, np.ndarray], pairs: np.ndarray) -> np.ndarray:
     """float64 [pairs, modalities], NaN where one of the two lacks the modality."""
     found = np.full((len(pairs), len(rows)), np.nan)
-    for column, vectors in enumerate(rows.values()):
-        present = np.asarray(vectors.any(axis=1))
+    for column, (name, vectors) in enumerate(rows.items()):
+        others = later[name]
+        has_left, has_right = np.asarray(vectors.any(axis=1)), np.asarray(others.any(axis=1))
         for start in range(0, len(pairs), _BLOCK):
             left, right = pairs[start : start + _BLOCK].T
-            both = np.flatnonzero(present[left] & present[right])
-            cosine = np.einsum("ij,ij->i", vectors[left[both]], vectors[right[both]])
+            both = np.flatnonzero(has_left[left] & has_right[right])
+            cosine = np.einsum("ij,ij->i", vectors[left[both]], others[right[both]])
             found[start + both, column] = cosine
     return found
 

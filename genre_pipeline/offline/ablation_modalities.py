@@ -55,7 +55,8 @@ def _variant(name: str, modalities: list[str], prepared: Prepared, config: Genre
     kept = {table[modality]: prepared.vectors[table[modality]] for modality in modalities if modality in table}
     tabular = features.tabular.model_copy(update={"enabled": TABULAR in modalities})
     narrowed = config.model_copy(update={"features": features.model_copy(update={"tabular": tabular})})
-    return Variant(name, Prepared(prepared.data, kept), _only(narrowed, (FUSED,), _CONTENT), _CONTENT)
+    views = {one: frame for one, frame in prepared.views.items() if one in modalities}
+    return Variant(name, Prepared(prepared.data, kept, views=views), _only(narrowed, (FUSED,), _CONTENT), _CONTENT)
 
 
 def _only(config: GenreConfig, vectors: tuple[str, ...], recommender: str) -> GenreConfig:

@@ -1,7 +1,7 @@
 """A source of any kind to clean tables and the vectors that recommenders learn from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.offline.asking import asking
 from genre_pipeline.offline.generation import Enrich, enricher
 from genre_pipeline.offline.item_tower import tower_on
-from genre_pipeline.offline.item_vectors import fused_on, media_vectors
+from genre_pipeline.offline.item_vectors import fused_on, fusion_views, media_vectors
 from genre_pipeline.offline.tabular import tabular_vectors
 from genre_pipeline.preprocessing.dataset import Dataset, clean_dataset
 from genre_pipeline.recommenders.suite import USE_VECTORS, Say
@@ -35,6 +35,8 @@ class Prepared:
     learned of them, `fused`, is made for each past (`training_set`)."""
     enrich: Enrich | None = None
     """What generation adds to a past (`generation.enricher`); None without generation."""
+    views: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """Modality to the vectors of its files changed at random, where the fusion is to learn from such."""
 
 
 def source_of(folder: Path) -> SourceConfig:
@@ -62,7 +64,10 @@ def prepare(
         vectors[modality], *_ = media_vectors(
             data.items, modality, root=raw.root, config=config, cache=cache, report=report
         )
-    return Prepared(data, vectors, enricher(data, config, ask=asking(config, say=say)) if generates else None)
+    is_fused = FUSED in config.features.for_recommenders
+    views = fusion_views(data.items, root=raw.root, config=config, cache=cache) if is_fused else {}
+    enrich = enricher(data, config, ask=asking(config, say=say)) if generates else None
+    return Prepared(data, vectors, enrich, views)
 
 
 def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_known_items: bool) -> TrainingSet:
@@ -74,9 +79,7 @@ def training_set(prepared: Prepared, split: Split, config: GenreConfig, *, only_
         has_clock=prepared.data.has_clock,
         event_weights=config.event_weights,
         valued_events=config.valued_events,
-        item_vectors=vectors_on(
-            prepared.vectors, prepared.data.items, split.past, config, has_clock=prepared.data.has_clock
-        ),
+        item_vectors=vectors_on(prepared, split.past, config),
         only_known_items=only_known_items,
     )
 
@@ -91,23 +94,17 @@ def training_set_for_lists(
     return data if prepared.enrich is None else prepared.enrich(data, split)
 
 
-def vectors_on(
-    vectors: Mapping[str, pl.DataFrame],
-    items: pl.DataFrame,
-    past: pl.DataFrame,
-    config: GenreConfig,
-    *,
-    has_clock: bool = True,
-) -> dict[str, pl.DataFrame]:
+def vectors_on(prepared: Prepared, past: pl.DataFrame, config: GenreConfig) -> dict[str, pl.DataFrame]:
     """The vectors that recommenders learn from; `fused` and `tower`, where asked for, have learned of `past` only."""
+    vectors, items = prepared.vectors, prepared.data.items
     wanted = config.features.for_recommenders
     made: dict[str, pl.DataFrame] = {name: vectors[name] for name in wanted if name in vectors}
     if FUSED in wanted:
         parts = fusion_parts(vectors, items, past, config.features)
         if parts:
-            made[FUSED], _ = fused_on(parts, past, config.features.fusion, seed=config.seed)
+            made[FUSED], _ = fused_on(parts, past, config.features.fusion, views=prepared.views, seed=config.seed)
     if TOWER in wanted:
-        made[TOWER] = tower_on(items, past, vectors, config, has_clock=has_clock)
+        made[TOWER] = tower_on(items, past, vectors, config, has_clock=prepared.data.has_clock)
     return made
 
 

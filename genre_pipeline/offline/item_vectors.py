@@ -24,6 +24,7 @@ from genre_pipeline.features.media_extraction import media_extractor
 from genre_pipeline.features.modality_gates import co_consumed_pairs
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
+from genre_pipeline.offline.media_views import changed, has_views, view_name
 from genre_pipeline.preprocessing.audio import AudioConfig, AudioNormaliser
 from genre_pipeline.sources.file_index import FileIndex
 from genre_pipeline.sources.media import read_media
@@ -45,13 +46,15 @@ def media_vectors(
     config: GenreConfig,
     cache: VectorCache,
     report: Report | None = None,
+    as_views: bool = False,
 ) -> tuple[dy.DataFrame[ItemVectors], dy.DataFrame[RejectedMedia], MediaCounts]:
     """Vectors of a catalogue's pictures or sounds (schema `Items`) by the configured technique, in its order.
 
     `root` is where relative locations start from (`sources.dataset.media_root`). A file that `cache` knows by its hash
     is neither decoded nor encoded, and one that has not changed since the last time is not even read. An item without a
-    file, or whose file is rejected, has a null vector. Where no item has a file, no weights are asked for. Raises
-    `ModelFileError` for missing weights, `SourceError` for a root that is no folder.
+    file, or whose file is rejected, has a null vector. Where no item has a file, no weights are asked for. `as_views`
+    changes each file as `preprocessing.augmentation` says, for training. Raises `ModelFileError` for missing weights,
+    `SourceError` for a root that is no folder.
     """
     files = items.select(ITEM_ID, pl.col(modality).alias("location"))
     technique = config.features.image if modality == "image" else config.features.audio
@@ -60,7 +63,9 @@ def media_vectors(
     if files["location"].null_count() == files.height:
         nothing = MediaCounts(items.height, items.height, rejected=0, reused=0, encoded=0)
         return _all_masked(items, extractor.name), RejectedMedia.create_empty(), nothing
-    preparation = _preparation(modality, config)
+    augmentation = config.preprocessing.augmentation
+    view = [view_name(augmentation, modality, config.seed)] if as_views else []
+    preparation = "/".join([_preparation(modality, config), *view])
     held = held_media(cache, media_model(extractor, preparation))
     known = frozenset(held[CONTENT_HASH])
     index = None if root is None else FileIndex(config.home / "cache" / "files" / _folder_of(root, modality))
@@ -70,7 +75,19 @@ def media_vectors(
     else:
         sounds = read_media(files, "audio", root=root, config=config.media, known=known, index=index)
         batches = _all_levelled(sounds, config)
+    if as_views:
+        batches = changed(batches, augmentation, seed=config.seed)
     return encode_media(items[ITEM_ID], batches, extractor, cache, preparation=preparation, held=held, report=report)
+
+
+def fusion_views(
+    items: pl.DataFrame, *, root: str | None, config: GenreConfig, cache: VectorCache
+) -> dict[str, dy.DataFrame[ItemVectors]]:
+    """Modality to the vectors of its files changed at random, of those that a `gated` fusion is to learn from."""
+    if config.features.fusion.method != "gated":
+        return {}
+    wanted = [one for one in config.features.media if has_views(config.preprocessing.augmentation, one)]
+    return {one: media_vectors(items, one, root=root, config=config, cache=cache, as_views=True)[0] for one in wanted}
 
 
 def fused_vectors(
@@ -79,12 +96,14 @@ def fused_vectors(
     *,
     training: pl.Series | None = None,
     pairs: np.ndarray | None = None,
+    views: Mapping[str, pl.DataFrame] | None = None,
     seed: int = 0,
 ) -> tuple[dy.DataFrame[ItemVectors], Fusion | None]:
     """One vector an item of the modalities' `ItemVectors`, all over the same items; rows in the order of the first.
 
     `training`, bool [items] in that order, says which items may be learned from (all unless given); `pairs`, int64
-    [p, 2], are positions in that order of items consumed together, for the method `gated`. A modality that no
+    [p, 2], are positions in that order of items consumed together, for the method `gated`, which learns from `views` of
+    modalities too. A modality that no
     training item has is left out, and where that leaves none, every vector is null and there is no `Fusion`. `model`
     is the identity of what was learned, `content_hash` is made of the parts' hashes. Raises `TrainingError` for `gated`
     without usable pairs.
@@ -94,11 +113,14 @@ def fused_vectors(
     matrices = {name: to_matrix(frame[VECTOR]) for name, frame in aligned.items()}
     mask = np.ones(len(item_ids), dtype=bool) if training is None else training.to_numpy()
     known = {name: rows for name, rows in matrices.items() if rows[mask].any()}
+    changed_rows = {
+        name: to_matrix(_in_order(frame, item_ids)[VECTOR]) for name, frame in (views or {}).items() if name in known
+    }
     fusion, fused = None, np.zeros((len(item_ids), 0), dtype=np.float32)
     if known:
         # Sums over several threads add up in the order in which they finish, and no night would be byte-equal.
         with threadpool_limits(limits=1, user_api="blas"):
-            fusion = fit_fusion(known, config, training=mask, pairs=pairs, seed=seed)
+            fusion = fit_fusion(known, config, training=mask, pairs=pairs, views=changed_rows, seed=seed)
             fused = fusion.apply(known)
     model = pl.lit(NOTHING_LEARNED if fusion is None else fusion.model).alias(MODEL)
     frame = pl.DataFrame([item_ids, _joint_hashes(aligned.values()), to_column(fused)]).with_columns(model)
@@ -106,13 +128,18 @@ def fused_vectors(
 
 
 def fused_on(
-    parts: Mapping[str, pl.DataFrame], past: pl.DataFrame, config: FusionConfig, *, seed: int
+    parts: Mapping[str, pl.DataFrame],
+    past: pl.DataFrame,
+    config: FusionConfig,
+    *,
+    views: Mapping[str, pl.DataFrame] | None = None,
+    seed: int,
 ) -> tuple[dy.DataFrame[ItemVectors], Fusion | None]:
     """`fused_vectors`, learned only of items in `past` (schema `Interactions`) and of what was taken together there."""
     item_ids = next(iter(parts.values()))[ITEM_ID]
     training = item_ids.is_in(past[ITEM_ID].unique().implode())
     pairs = _pairs(past, item_ids, seed) if config.method == "gated" else None
-    return fused_vectors(parts, config, training=training, pairs=pairs, seed=seed)
+    return fused_vectors(parts, config, training=training, pairs=pairs, views=views, seed=seed)
 
 
 def levelled(sound: Sound, config: AudioConfig) -> Sound:

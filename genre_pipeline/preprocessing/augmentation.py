@@ -29,6 +29,12 @@ class AugmentationConfig(Settings):
     """Sounds shifted, in noise, with bands and stretches masked."""
 
 
+def is_on(config: ImageAugmentationConfig | AudioAugmentationConfig) -> bool:
+    """Whether any kind of change may happen."""
+    kinds = IMAGE_KINDS if isinstance(config, ImageAugmentationConfig) else AUDIO_KINDS
+    return any(getattr(config, kind) > 0 for kind in kinds)
+
+
 def each_alone(config: _Config, kinds: Sequence[str], *, strength: Mapping[str, float] | None = None) -> list[_Config]:
     """The configuration with one kind of change on and every other off, for each of `kinds`.
 

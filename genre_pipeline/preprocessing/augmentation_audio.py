@@ -9,11 +9,13 @@ from pydantic import Field, model_validator
 
 from genre_pipeline.contracts.settings import Settings
 
+_FRAME = 512
+
 
 class AudioAugmentationConfig(Settings):
     """Random change of sounds in training. Every probability is 0 unless set.
 
-    The encoders come trained and hear none of it: it is shown beside the asset, and there for a training of your own.
+    A `gated` fusion learns from sounds changed so, beside those as they are; the encoders come trained.
     """
 
     shift: float = Field(default=0.0, ge=0, le=1)
@@ -55,6 +57,27 @@ def mask_spectra(spectra: np.ndarray, config: AudioAugmentationConfig, *, seed: 
     frames = _masked(len(spectra), spectra.shape[2], config, rng)[:, None, :]
     means = spectra.mean(axis=(1, 2), keepdims=True)
     return np.where(chosen[:, None, None] & (bands | frames), means, spectra)
+
+
+def mask_windows(windows: np.ndarray, config: AudioAugmentationConfig, *, seed: int) -> np.ndarray:
+    """float32 [windows, samples] to the same, for encoders that take samples: what is masked becomes silence.
+
+    The masks lie on the short-time Fourier transform; windows that none fell on stay bit by bit.
+    """
+    from scipy.signal import istft, stft
+
+    length = windows.shape[1]
+    if not config.masks or length < _FRAME:
+        return windows
+    rng = np.random.default_rng([seed, 2])
+    at = np.flatnonzero(rng.random(len(windows)) < config.masks)
+    _, _, spectra = stft(windows[at], nperseg=_FRAME)
+    bands = _masked(len(at), spectra.shape[1], config, rng)[:, :, None]
+    frames = _masked(len(at), spectra.shape[2], config, rng)[:, None, :]
+    result = windows.copy()
+    if len(at):
+        result[at] = np.clip(istft(np.where(bands | frames, 0, spectra), nperseg=_FRAME)[1][:, :length], -1, 1)
+    return result
 
 
 def _shifted(windows: np.ndarray, config: AudioAugmentationConfig, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ _LUMA = np.asarray([0.299, 0.587, 0.114], dtype=np.float32).reshape(1, 3, 1, 1)
 class ImageAugmentationConfig(Settings):
     """Random change of pictures in training. Every probability is 0 unless set.
 
-    The encoders come trained and see none of it: it is shown beside the asset, and there for a training of your own.
+    A `gated` fusion learns from pictures changed so, beside those as they are; the encoders come trained.
     """
 
     crop: float = Field(default=0.0, ge=0, le=1)

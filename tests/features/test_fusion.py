@@ -200,3 +200,18 @@ def test_what_cannot_be_fused_is_named() -> None:
     if all(rows.any() for rows in lonely.values()):
         with pytest.raises(TrainingError, match="in common"):
             fit_fusion(lonely, FusionConfig(method="gated"), pairs=alike())
+
+
+def test_views_teach_gates_and_nothing_else() -> None:
+    vectors, config = catalogue(), FusionConfig(method="gated", pair_prior=10)
+    noise = np.random.default_rng(5).standard_normal(vectors["image"].shape).astype(np.float32)
+    unlike = np.where(vectors["image"].any(axis=1, keepdims=True), noise, 0).astype(np.float32)
+    plain = fit_fusion(vectors, config, pairs=alike())
+    warned = fit_fusion(vectors, config, pairs=alike(), views={"image": unlike})
+    assert warned.weights["image"] < plain.weights["image"]
+    arrays, others = plain.to_arrays(), warned.to_arrays()
+    assert all(np.array_equal(arrays[name], others[name]) for name in arrays if not name.endswith("/weight"))
+    itself = fit_fusion(vectors, config, pairs=alike(), views={"image": vectors["image"]})
+    assert itself.model == plain.model
+    mean = FusionConfig(method="mean", pair_prior=10)
+    assert fit_fusion(vectors, mean, views={"image": unlike}).model == fit_fusion(vectors, mean).model

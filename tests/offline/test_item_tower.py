@@ -12,10 +12,11 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.errors import ModelFileError
 from genre_pipeline.models.causal import tiny_causal
 from genre_pipeline.offline import item_tower
-from genre_pipeline.offline.dataset import vectors_on
+from genre_pipeline.offline.dataset import Prepared, vectors_on
 from genre_pipeline.offline.item_tower import learn_tower, tower_on
 from genre_pipeline.preprocessing.augmentation import AugmentationConfig
 from genre_pipeline.preprocessing.augmentation_text import TextAugmentationConfig
+from genre_pipeline.preprocessing.dataset import clean_dataset
 from genre_pipeline.training.tower_config import ItemPairsConfig
 from genre_pipeline.training.tower_training import Verdict
 from tests.training.shop import tables, tiny_tower
@@ -110,7 +111,9 @@ def test_recommenders_get_what_was_learned_of_the_past_alone(config):
     """The night's own vectors, which know everything, are not what a past is judged with."""
     past = INTERACTIONS.filter(pl.col("timestamp") < pl.col("timestamp").sort().gather(600).first())
     night = tower_on(ITEMS, INTERACTIONS, {}, config)
-    made = vectors_on({"tower": night}, ITEMS, past, config)["tower"]
+    dataset = clean_dataset(INTERACTIONS.lazy(), ITEMS.lazy(), None, config.preprocessing, name="world")
+    prepared = Prepared(dataset, {"tower": night})
+    made = vectors_on(prepared, past, config)["tower"]
     assert_frame_equal(made, tower_on(ITEMS, past, {}, config))
     assert made["model"][0] != night["model"][0]
     assert not made["vector"].equals(night["vector"])

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,8 +19,18 @@ from genre_pipeline.features.fusion import FusionConfig
 from genre_pipeline.features.media_extraction import AudioTechniqueConfig, ImageTechniqueConfig
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
-from genre_pipeline.offline.item_vectors import NOTHING_LEARNED, fused_on, fused_vectors, levelled, media_vectors
+from genre_pipeline.offline.item_vectors import (
+    NOTHING_LEARNED,
+    fused_on,
+    fused_vectors,
+    fusion_views,
+    levelled,
+    media_vectors,
+)
 from genre_pipeline.preprocessing.audio import AudioConfig
+from genre_pipeline.preprocessing.augmentation import AugmentationConfig
+from genre_pipeline.preprocessing.augmentation_audio import AudioAugmentationConfig
+from genre_pipeline.preprocessing.augmentation_image import ImageAugmentationConfig
 from genre_pipeline.preprocessing.items import clean_items
 from genre_pipeline.sources.media import MediaConfig
 from tests import scenario
@@ -69,6 +80,40 @@ def test_pictures_become_vectors_once(world: Path, config: GenreConfig, cache: V
     assert again.equals(first)
     assert (counts.reused, counts.encoded) == (14, 0)
     assert told[-1] == (16, 24)
+
+
+def with_views(config: GenreConfig, method: str = "gated") -> GenreConfig:
+    changes = AugmentationConfig(
+        image=ImageAugmentationConfig(crop=1, flip=1), audio=AudioAugmentationConfig(noise=1, masks=1)
+    )
+    fusion = config.features.fusion.model_copy(update={"method": method})
+    return config.model_copy(
+        update={
+            "preprocessing": config.preprocessing.model_copy(update={"augmentation": changes}),
+            "features": config.features.model_copy(update={"fusion": fusion}),
+        }
+    )
+
+
+def test_views_are_other_vectors_made_once_and_leave_those_of_inference_alone(
+    world: Path, config: GenreConfig, cache: VectorCache
+) -> None:
+    where: dict[str, Any] = {"root": str(world), "cache": cache}
+    changing = with_views(config)
+    plain = {one: media_vectors(ITEMS, one, config=config, **where)[0] for one in ("image", "audio")}
+    assert media_vectors(ITEMS, "image", config=changing, **where)[0].equals(plain["image"])
+    views = fusion_views(ITEMS, config=changing, **where)
+    assert sorted(views) == ["audio", "image"]
+    for modality, view in views.items():
+        assert view["vector"].null_count() == plain[modality]["vector"].null_count()
+        there = view["vector"].is_not_null()
+        assert (to_matrix(view["vector"].filter(there)) != to_matrix(plain[modality]["vector"].filter(there))).any()
+        *_, counts = media_vectors(ITEMS, modality, config=changing, as_views=True, **where)
+        assert counts.encoded == 0
+    other_seed = changing.model_copy(update={"seed": changing.seed + 1})
+    assert not fusion_views(ITEMS, config=other_seed, **where)["image"].equals(views["image"])
+    assert fusion_views(ITEMS, config=config, **where) == {}
+    assert fusion_views(ITEMS, config=with_views(config, "mean"), **where) == {}
 
 
 def test_what_is_done_before_the_extractor_is_part_of_the_model(

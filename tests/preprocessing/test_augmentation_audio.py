@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from genre_pipeline.preprocessing.augmentation_audio import AudioAugmentationConfig, augment_windows, mask_spectra
+from genre_pipeline.preprocessing.augmentation_audio import (
+    AudioAugmentationConfig,
+    augment_windows,
+    mask_spectra,
+    mask_windows,
+)
 
 PROBABILITY = st.sampled_from([0.0, 0.5, 1.0])
 
@@ -85,3 +90,14 @@ def test_masks_are_runs_no_wider_than_their_share() -> None:
 def test_a_ratio_the_wrong_way_round_is_refused() -> None:
     with pytest.raises(ValidationError, match="least to greatest"):
         AudioAugmentationConfig(snr_db=(30.0, 10.0))
+
+
+def test_masks_silence_bands_and_stretches_of_samples() -> None:
+    before, config = windows(8, 8192), AudioAugmentationConfig(masks=0.5)
+    masked = mask_windows(before, config, seed=1)
+    is_changed = (masked != before).any(axis=1)
+    assert 0 < is_changed.sum() < 8
+    assert (masked.dtype, masked.shape) == (np.float32, before.shape)
+    assert (np.square(masked[is_changed]).sum(axis=1) < np.square(before[is_changed]).sum(axis=1)).all()
+    np.testing.assert_array_equal(masked, mask_windows(before, config, seed=1))
+    np.testing.assert_array_equal(before, mask_windows(before, AudioAugmentationConfig(), seed=1))
