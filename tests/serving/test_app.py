@@ -55,6 +55,19 @@ def test_posted_event_changes_the_next_answer(client: TestClient) -> None:
     assert (replayed["accepted"], replayed["duplicates"]) == (0, 1)
 
 
+def test_a_posted_impression_is_kept_and_changes_no_list(client: TestClient) -> None:
+    answer = client.get("/v1/users/007/recommendations?k=3").json()
+    line = answer["recommendations"][0]
+    shown = {"run_id": answer["run_id"], "variant": answer["variant"], "rank": line["rank"]}
+    event = {"user_id": "007", "item_id": line["item_id"], "event": "impression", "timestamp": 1710115200, **shown}
+    posted = client.post("/v1/events", json={"events": [event]}).json()
+    assert (posted["accepted"], posted["degraded"]) == (1, [])
+    assert client.get("/v1/users/007/recommendations?k=3").json()["recommendations"] == answer["recommendations"]
+    assert client.post("/v1/events", json={"events": [event]}).json()["duplicates"] == 1
+    blind = client.post("/v1/events", json={"events": [{**event, "rank": None}]})
+    assert error_of(blind) == (422, "RequestError")
+
+
 def test_similar_and_popular(client: TestClient) -> None:
     similar = client.get("/v1/items/i01/similar?k=1").json()
     assert [line["item_id"] for line in similar["items"]] == ["i02"]
