@@ -171,7 +171,7 @@ class Views:
         run = self.service.held.run
         near = self.exhibits.closeness(run.positions_of([line.item_id for line in lines]), history)
         known = [
-            {name: max(float(values[place]), 0.0) for name, values in near.items() if np.isfinite(values[place])}
+            {name: float(values[place]) for name, values in near.items() if np.isfinite(values[place])}
             for place in range(len(lines))
         ]
         return [

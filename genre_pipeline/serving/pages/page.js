@@ -1,7 +1,11 @@
 "use strict";
 // Comfort only: a form that tells of an event swaps the list in place, and says what changed. Without it, it reloads.
+let fading;
 const say = (text) => {
-  document.getElementById("status").textContent = text;
+  const status = document.getElementById("status");
+  status.textContent = text;
+  clearTimeout(fading);
+  fading = setTimeout(() => { status.textContent = ""; }, 12000);
 };
 
 document.addEventListener("submit", (event) => {
