@@ -30,17 +30,22 @@ vectors; norm_shift is relative to the mean length before."""
 _BINS = 10
 _LEAST_SHARE = 1e-4
 """An empty bin counts as so much, or its logarithm would be infinite."""
+_COUNTS_DAYS = "days_since_"
 _SAME_COSINE = 0.999
 """Two vectors of one thing that are at least so near are the same but for rounding."""
 
 
 def statistics_drift(table: str, before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
-    """psi and mean_shift of every numeric column that both frames have, as `DRIFT_SCHEMA`."""
+    """psi and mean_shift of every numeric column that both frames have, as `DRIFT_SCHEMA`.
+
+    What counts days has no psi: a day later all of it is a day more, and many equal values cross a decile at once.
+    """
     numeric = [name for name, kind in now.schema.items() if kind.is_numeric() and name in before.columns]
     rows = []
     for name in numeric:
         old, new = _values(before[name]), _values(now[name])
-        rows += [_row(table, name, PSI, _psi(old, new)), _row(table, name, MEAN_SHIFT, _mean_shift(old, new))]
+        rows += [] if name.startswith(_COUNTS_DAYS) else [_row(table, name, PSI, _psi(old, new))]
+        rows.append(_row(table, name, MEAN_SHIFT, _mean_shift(old, new)))
     return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
 
 

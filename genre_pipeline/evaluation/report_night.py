@@ -12,6 +12,7 @@ from genre_pipeline.contracts.columns import RECOMMENDER
 from genre_pipeline.evaluation import labels
 from genre_pipeline.evaluation.drift import THRESHOLDS
 from genre_pipeline.evaluation.experiment import experiment_notes, experiment_rows
+from genre_pipeline.evaluation.metrics import ACCURACY
 from genre_pipeline.evaluation.night import NightFacts
 from genre_pipeline.evaluation.plots import Scale, bars, scale_over, whisker
 
@@ -36,7 +37,8 @@ def night_context(night: NightFacts, champion: str, k: int) -> Row:
         "rows": night.rows.to_dicts(),
         "failed": night.checks.filter(~pl.col("is_passed")).to_dicts(),
         "rejected": night.rejected.to_dicts(),
-        "drift": _drift(night.drift),
+        "moved": _drift(night.drift.filter(pl.col("level") != "stable")),
+        "stable": _drift(night.drift.filter(pl.col("level") == "stable")),
         "measures": [
             {"name": _MEASURES[name], "watch": ends[0], "large": ends[1]} for name, ends in THRESHOLDS.items()
         ],
@@ -85,22 +87,26 @@ def _change(row: Row, named_by: str, k: int, scale: Scale | None) -> Row:
 
 
 def _told(row: Row) -> str:
+    """Only accuracy has a better end: of the other metrics it is told which way they went."""
     if row["low"] is None:
         return "few"
-    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else "level"
+    up, down = ("ahead", "behind") if row["metric"] in ACCURACY else ("up", "down")
+    return up if row["low"] > 0 else down if row["high"] < 0 else "level"
 
 
-def _ranks(night: NightFacts) -> list[Row]:
-    """CTR by variant, a row each, a cell a rank."""
+def _ranks(night: NightFacts) -> Row:
+    """CTR by rank, a row each, a cell a variant; bars compare all of them."""
     if night.ranks.is_empty():
-        return []
-    rows = []
-    for part in night.ranks.filter(pl.col("rank") <= _RANKS_SHOWN).partition_by("variant", maintain_order=True):
-        of = {row["rank"]: row for row in part.to_dicts()}
-        rates = [of[rank]["ctr"] if rank in of else None for rank in range(1, _RANKS_SHOWN + 1)]
-        cells = [of.get(rank) for rank in range(1, _RANKS_SHOWN + 1)]
-        rows.append({"variant": part["variant"][0], "cells": list(zip(cells, bars(rates), strict=True))})
-    return rows
+        return {"variants": [], "rows": []}
+    shown = night.ranks.filter(pl.col("rank") <= _RANKS_SHOWN)
+    lengths = dict(zip(shown.select("rank", "variant").rows(), bars(shown["ctr"].to_list()), strict=True))
+    cells = {(row["rank"], row["variant"]): row for row in shown.to_dicts()}
+    variants, ranks = (shown[name].unique().sort().to_list() for name in ("variant", "rank"))
+    rows = [
+        {"rank": rank, "cells": [(cells.get((rank, name)), lengths.get((rank, name), 0.0)) for name in variants]}
+        for rank in ranks
+    ]
+    return {"variants": variants, "rows": rows}
 
 
 def _drift(drift: pl.DataFrame) -> list[Row]:

@@ -34,6 +34,11 @@ def test_another_distribution_is_large_and_texts_are_left_out() -> None:
     assert told["mean_shift"][0] == pytest.approx(80 / np.std(np.arange(100)))
 
 
+def test_what_counts_days_has_no_index() -> None:
+    before, now = (pl.DataFrame({"days_since_first": [day + 0.5] * 50}) for day in (7, 8))
+    assert statistics_drift("t", before, now)["measure"].to_list() == ["mean_shift"]
+
+
 def test_the_index_is_the_one_of_the_books() -> None:
     """Half below and half above becomes a quarter and three: (1/4 - 1/2) ln(1/2) + (3/4 - 1/2) ln(3/2)."""
     before, now = numbers(*[0.0] * 50, *[1.0] * 50), numbers(*[0.0] * 25, *[1.0] * 75)
