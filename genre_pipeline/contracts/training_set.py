@@ -157,21 +157,13 @@ def build_training_set(
 
     Raises `TrainingError` where no interaction is left to learn from.
     """
-    weights = dict(event_weights or {})
-    weight = (
-        pl.col(EVENT).replace_strict(weights, default=1.0, return_dtype=pl.Float32)
-        if weights
-        else pl.lit(1.0, pl.Float32)
-    )
-    if valued_events:
-        is_valued = pl.col(EVENT).is_in(list(valued_events))
-        weight = weight * pl.when(is_valued).then(pl.col(VALUE).cast(pl.Float32)).fill_null(1.0)
+    weight = _weight(event_weights or {}, valued_events)
     past = interactions.filter(pl.col(TIMESTAMP) < as_of).with_columns(weight.alias(WEIGHT)).filter(pl.col(WEIGHT) > 0)
     if past.is_empty():
         raise TrainingError(
             f"None of {interactions.height:,} interactions is left to learn from before {as_of:%Y-%m-%d %H:%M}",
             remedy="Look at `event_weights`, where 0 leaves an event type out, and at the first timestamp.",
-            culprits=sorted(weights),
+            culprits=sorted(event_weights or {}),
         )
     user_ids = past[USER_ID].unique().sort()
     item_ids = pl.concat([items[ITEM_ID], past[ITEM_ID]]).unique().sort()
@@ -187,6 +179,16 @@ def build_training_set(
         item_vectors={name: _vector_matrix(frame, item_ids) for name, frame in (item_vectors or {}).items()},
         item_categories=_category_matrix(items, item_ids),
     )
+
+
+def _weight(event_weights: Mapping[str, float], valued_events: Collection[str]) -> pl.Expr:
+    weight = pl.lit(1.0, pl.Float32)
+    if event_weights:
+        weight = pl.col(EVENT).replace_strict(dict(event_weights), default=1.0, return_dtype=pl.Float32)
+    if valued_events:
+        is_valued = pl.col(EVENT).is_in(list(valued_events))
+        weight = weight * pl.when(is_valued).then(pl.col(VALUE).cast(pl.Float32)).fill_null(1.0)
+    return weight
 
 
 def _positions(wanted: pl.Series, known: pl.Series) -> np.ndarray:
