@@ -34,6 +34,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration file; GENRE_CONFIG or ./genre.yaml otherwise.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
+DateOption = Annotated[
+    datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The day; the last complete one otherwise.")
+]
 DataOption = Annotated[Path, typer.Option("--data", help="Standard folder, or a MovieLens folder in any of its forms.")]
 
 
@@ -64,10 +67,7 @@ def demo(
 @app.command(epilog="Example: `genre run --date 1998-04-21 --select item_statistics,user_statistics`")
 def run(
     config: ConfigOption = None,
-    date_: Annotated[
-        datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="Day to compute; the last complete one otherwise."),
-    ] = None,
+    date_: DateOption = None,
     select: Annotated[str, typer.Option(help="Assets to materialise, separated by commas; all otherwise.")] = "",
     json_: JsonOption = False,
 ) -> None:
@@ -167,10 +167,7 @@ def recommend(
     from genre_pipeline.offline.lists import published_list
 
     found = published_list(_project(config).tables, user, k)
-    if json_:
-        _print_json(found)
-    else:
-        console.show_list(found)
+    _answer(json_, found, lambda: console.show_list(found))
 
 
 @app.command(epilog="Example: `genre serve`, then open http://127.0.0.1:8000")
@@ -219,10 +216,7 @@ def keys_list(config: ConfigOption = None, json_: JsonOption = False) -> None:
     """Every key there ever was, without its secret."""
     keys = _project(config).tables.issued_keys()
     shown = [{name: value for name, value in vars(key).items() if name != "sha256"} for key in keys]
-    if json_:
-        _print_json({"keys": shown})
-    else:
-        console.show_keys(keys)
+    _answer(json_, {"keys": shown}, lambda: console.show_keys(keys))
 
 
 @keys_app.command("revoke", epilog="Example: `genre keys revoke 5f0c9a3b2d11`")
@@ -240,19 +234,13 @@ def status(config: ConfigOption = None, json_: JsonOption = False) -> None:
     from genre_pipeline.offline.lists import published_state
 
     found = published_state(_project(config).tables)
-    if json_:
-        _print_json(found)
-    else:
-        console.show_state(found)
+    _answer(json_, found, lambda: console.show_state(found))
 
 
 @app.command(epilog="Example: `genre experiment --date 2026-03-31 --days 14 --control default`")
 def experiment(
     config: ConfigOption = None,
-    date_: Annotated[
-        datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="Last day that counts; the last complete one otherwise."),
-    ] = None,
+    date_: DateOption = None,
     days: Annotated[int | None, typer.Option(min=1, help="How many days; `feedback.days` otherwise.")] = None,
     control: Annotated[str, typer.Option(help="The variant that the others are compared with.")] = "default",
     json_: JsonOption = False,
@@ -267,20 +255,15 @@ def experiment(
     found = experiment_on(
         shown_until(project.tables, day.isoformat(), project.config, days=days), project.config, control=control
     )
-    if json_:
-        _print_json({"day": day.isoformat(), **experiment_json(found)})
-    else:
-        console.show_experiment(found, day.isoformat())
+    told = {"day": day.isoformat(), **experiment_json(found)}
+    _answer(json_, told, lambda: console.show_experiment(found, day.isoformat()))
 
 
 @app.command(epilog="Example: `genre models --json`")
 def models(config: ConfigOption = None, json_: JsonOption = False) -> None:
     """Every trained model and version, which of them serves, and which were rolled back."""
     found = _project(config).models.overview()
-    if json_:
-        _print_json({"models": found})
-    else:
-        console.show_models(found)
+    _answer(json_, {"models": found}, lambda: console.show_models(found))
 
 
 @app.command(epilog="Example: `genre compress --json`")
@@ -290,10 +273,7 @@ def compress(config: ConfigOption = None, json_: JsonOption = False) -> None:
 
     project = _project(config)
     found = compress_item_tower(project.models, project.partitions, project.config, say=console.say)
-    if json_:
-        _print_json({"variants": found.to_dicts()})
-    else:
-        console.show_variants(found)
+    _answer(json_, {"variants": found.to_dicts()}, lambda: console.show_variants(found))
 
 
 @app.command(epilog="Example: `genre rollback sequence_model`")
@@ -356,16 +336,11 @@ def _run_night(project: "Project", day: date, select: list[str] | tuple[str, ...
     from genre_pipeline.definitions import defs
     from genre_pipeline.defs.running import run_night
 
-    outcome = run_night(defs, project, day, select=select, say=console.say)
-    if outcome.is_success:
-        return outcome.run_id
-    if outcome.error is not None:
-        raise outcome.error
-    raise GenreError(
-        f"The run {outcome.run_id} of {day} failed",
-        remedy="The lines above say where; `make ui` shows the whole log. What was published before stays.",
-        culprits=[*outcome.failed_steps, *outcome.failed_checks],
-    )
+    return run_night(defs, project, day, select=select, say=console.say).checked(day)
+
+
+def _answer(as_json: bool, value: Any, show: Callable[[], None]) -> None:
+    _print_json(value) if as_json else show()
 
 
 def _print_json(value: Any) -> None:

@@ -41,6 +41,18 @@ class RunOutcome:
     error: GenreError | None
     """The named error that stopped it, where there was one."""
 
+    def checked(self, day: date) -> str:
+        """The run's id. Raises the error that stopped it, or a `GenreError` that names what failed."""
+        if self.is_success:
+            return self.run_id
+        if self.error is not None:
+            raise self.error
+        raise GenreError(
+            f"The run {self.run_id} of {day} failed",
+            remedy="The lines above say where; `make ui` shows the whole log. What was published before stays.",
+            culprits=[*self.failed_steps, *self.failed_checks],
+        )
+
 
 def run_night(
     defs: dg.Definitions,
