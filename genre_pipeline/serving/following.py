@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from threading import Lock
 
+import numpy as np
 import polars as pl
 
 from genre_pipeline.adapters.table_records import DEFAULT_SURFACE
@@ -104,13 +105,14 @@ class HeldRun:
         """Items the user has had since the run, sorted."""
         return sorted({item for item, _, _ in self._since.get(user_id, ())})
 
-    def finished_since(self, user_id: str) -> list[str]:
-        """Those of them that open what requires them, sorted; nothing where no item requires any."""
-        rule = self.run.prerequisites
+    def finished(self, user_id: str) -> np.ndarray:
+        """int64: items that the user has finished, by the night or since; nothing where no item requires any."""
+        run, rule = self.run, self.run.prerequisites
         if rule is None:
-            return []
+            return np.zeros(0, dtype=np.int64)
         deeds = self._since.get(user_id, ())
-        return sorted({item for item, event, value in deeds if rule.config.finishes(event, value)})
+        since = [item for item, event, value in deeds if rule.config.finishes(event, value)]
+        return np.concatenate([run.finished.of(user_id).astype(np.int64), run.positions_of(since)])
 
     def count(self) -> None:
         """Let what was noted move the items' popularity, once a second at most."""

@@ -156,9 +156,8 @@ def load_published_run(
     items = read_snapshot(partitions, ITEMS, day).sort(ITEM_ID)
     item_ids = items[ITEM_ID]
     exists = items.select((pl.col(PUBLISHED_AT) < publication.as_of).fill_null(True)).to_series().to_numpy()
-    is_candidate = exists & items[AVAILABLE].to_numpy()
     past = partitions.scan(INTERACTIONS, until=day)
-    prerequisites = compile_prerequisites(rules.prerequisites, items, item_ids)
+    required = compile_prerequisites(rules.prerequisites, items, item_ids)
     counts = _counts(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
     popularity = popularity_of(counts)
     matrix = _vectors(partitions, day, item_ids)
@@ -171,7 +170,7 @@ def load_published_run(
         positions={item: position for position, item in enumerate(item_ids.to_list())},
         titles=items.select(pl.coalesce(pl.col(TITLE).replace("", None), ITEM_ID)).to_series().to_list(),
         media={column: items[column].to_list() for column in (IMAGE, AUDIO)},
-        is_candidate=is_candidate,
+        is_candidate=exists & items[AVAILABLE].to_numpy(),
         vectors=matrix.vectors,
         norms=matrix.norms,
         vector_model=matrix.model,
@@ -189,8 +188,8 @@ def load_published_run(
         },
         search=NearestSearch(matrix.vectors, exists, nearest),
         model_version=model_version,
-        prerequisites=prerequisites,
-        finished=NOTHING_SEEN if prerequisites is None else _seen(prerequisites.config.finished(past), item_ids),
+        prerequisites=required,
+        finished=_finished(required, past, item_ids),
     )
 
 
@@ -256,6 +255,10 @@ def normalised(matrix: np.ndarray) -> np.ndarray:
     """float32 [rows, width]: each row over its L2 norm; a zero row stays zero. Contiguous."""
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     return np.ascontiguousarray(np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 0))
+
+
+def _finished(required: Prerequisites | None, past: pl.LazyFrame, item_ids: pl.Series) -> SeenItems:
+    return NOTHING_SEEN if required is None else _seen(required.config.finished(past), item_ids)
 
 
 def _seen(interactions: pl.LazyFrame, item_ids: pl.Series) -> SeenItems:

@@ -45,7 +45,6 @@ from genre_pipeline.serving.state import (
     TABLES_DOWN,
     anonymous_state,
     finished_in_session,
-    finished_items,
     read_published_list,
     read_user_state,
     state_without_features,
@@ -124,10 +123,8 @@ class RecommendationService:
         wanted = max(self.config.candidates_published, ask.k)
         listed, problem = read_published_list(run, user_id, wanted, self._tables, held.surface)
         degraded += [problem] if problem else []
-        choice = choose(
-            run, user, listed, ask, self.config, rules=run.rules[variant], seed=self._seed_of(user_id),
-            finished=finished_items(run, user_id, held.finished_since(user_id)),
-        )  # fmt: skip
+        rules, done = run.rules[variant], held.finished(user_id)
+        choice = choose(run, user, listed, ask, self.config, rules=rules, seed=self._seed_of(user_id), finished=done)
         return RecommendationsAnswer(
             user_id=user_id,
             recommendations=_lines(run, _some(choice.chosen)),
@@ -136,8 +133,7 @@ class RecommendationService:
 
     def session(self, request: SessionRequest) -> SessionAnswer:
         """The list of an anonymous session. Nothing of it is stored. Raises as `recommend`."""
-        config = self.config
-        items = [event.item_id for event in request.events]
+        config, items = self.config, [event.item_id for event in request.events]
         checked_ids("events", items, config)
         ask = checked_ask(
             config, k=request.k, categories=request.categories, exclude=request.exclude,

@@ -72,13 +72,8 @@ def state_without_features(run: PublishedRun, user_id: str, items_since: list[st
     return UserState(seen, seen[:0], [], None)
 
 
-def finished_items(run: PublishedRun, user_id: str, finished_since: list[str]) -> np.ndarray:
-    """int64: what the user has finished, which opens what requires it."""
-    return np.concatenate([run.finished.of(user_id).astype(np.int64), run.positions_of(finished_since)])
-
-
 def finished_in_session(run: PublishedRun, history: Sequence[tuple[str, str]]) -> np.ndarray:
-    """int64: the same of a session's (item id, event), which have no values."""
+    """int64: what a session, (item id, event) without values, has finished, which opens what requires it."""
     rule = run.prerequisites
     return run.positions_of(
         [] if rule is None else [item for item, kind in history if rule.config.finishes(kind, None)]
