@@ -26,6 +26,7 @@ NOT_REFRESHED = "not_refreshed: the events are on disk, the next answer may not 
 REMAINS = [
     "partitions: interactions and features of past days, until they are materialised again without the user",
     "models: what was learned from the user, until they are trained again",
+    "reports: pages of past days, where a user may be an example, until they are deleted or made again",
 ]
 _USER_VIEWS = (USER_HISTORIES, USER_STATISTICS, USER_VECTORS)
 _MAX_PENDING = 10_000
