@@ -4,12 +4,12 @@ What belongs here: the few statements a service runs for every request, built on
 than running it. What does not: writing, and anything about more than one list.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
 
+import orjson
 import polars as pl
 import sqlalchemy as sa
 
@@ -64,7 +64,7 @@ def published_row(database: Database, user_id: str, surface: str) -> PublishedRo
         return None
     run_id, item_ids, scores, reasons, variant = row
     if isinstance(item_ids, str):  # SQLite keeps lists as JSON
-        item_ids, scores, reasons = json.loads(item_ids), json.loads(scores), json.loads(reasons)
+        item_ids, scores, reasons = orjson.loads(item_ids), orjson.loads(scores), orjson.loads(reasons)
     return PublishedRow(run_id, item_ids, scores, reasons, variant)
 
 

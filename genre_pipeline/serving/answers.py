@@ -6,7 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from genre_pipeline.contracts.errors import NotPublishedError
+from genre_pipeline.serving.choosing import Scored
 from genre_pipeline.serving.ladder import Strategy
+from genre_pipeline.serving.published import PublishedRun
 
 
 class ErrorAnswer(BaseModel):
@@ -41,6 +44,29 @@ class RecommendedItem(BaseModel):
     score: float = Field(examples=[0.83])
     reasons: list[str] = Field(examples=[["because you rated Empire Strikes Back, The (1980)", "in your nightly list"]])
     parts: Part
+
+
+def lines_of(run: PublishedRun, chosen: Scored) -> list[RecommendedItem]:
+    """The lines of a list. Raises NotPublishedError for an empty one: no list is empty with a 200."""
+    if not len(chosen):
+        raise NotPublishedError(
+            "No item of the published catalogue may be recommended",
+            remedy="Check `rules`, and `available` and `published_at` in the items table, then run the nightly job.",
+        )
+    values = zip(
+        chosen.positions.tolist(), chosen.scores.tolist(), chosen.parts.T.tolist(), chosen.reasons, strict=True
+    )
+    return [
+        RecommendedItem(
+            item_id=run.item_ids[at],
+            title=run.titles[at],
+            rank=rank,
+            score=score,
+            reasons=reasons,
+            parts=Part.of(parts),
+        )
+        for rank, (at, score, parts, reasons) in enumerate(values, start=1)
+    ]
 
 
 class Provenance(BaseModel):

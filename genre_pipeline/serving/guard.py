@@ -39,7 +39,13 @@ SECURITY_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
+_SECURITY_NAMES = frozenset(name for name, _ in SECURITY_HEADERS)
+_NO_STORE = (b"cache-control", b"no-store")
+IS_BUSY = "genre.is_busy"
+"""Key of an ASGI scope: whether so many requests wait before this one that scoring for it would make all wait."""
+_NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOSTS_KEPT = 64
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -75,6 +81,10 @@ class Guard:
         self._config = config
         self._metrics = metrics
         self._access = access
+        self._waiting = 0
+        self._hosts: set[bytes] = set()
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -92,13 +102,28 @@ class Guard:
 
         try:
             async with asyncio.timeout(self._config.deadline_seconds):
-                await self._serve(scope, receive, send_guarded)
+                await self._in_turn(scope, receive, send_guarded)
         except TimeoutError:
             if has_started:
                 raise
             await _refuse(send_guarded, 503, "The answer took too long", "Try again later.", {"retry-after": "1"})
         finally:
             self._record(scope, status, time.perf_counter() - start)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve in the order of coming; what comes when too many wait is turned away, which costs nearly nothing."""
+        before = self._waiting
+        if before >= self._config.waiting_max and scope["path"] not in _NEVER_SHED:
+            await _refuse(send, 503, "Too many requests wait already", "Try again later.", {"retry-after": "1"})
+            return
+        scope[IS_BUSY] = before >= self._config.waiting_scored
+        self._waiting += 1
+        try:
+            # Whatever came at once is counted before the first of it is served.
+            await asyncio.sleep(0)
+            await self._serve(scope, receive, send)
+        finally:
+            self._waiting -= 1
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
@@ -127,16 +152,29 @@ class Guard:
 
     def _is_host_allowed(self, headers: Mapping[bytes, bytes]) -> bool:
         # Without keys a page on another site could otherwise reach this port through a name that resolves to loopback.
-        host = headers.get(b"host", b"").decode("latin-1")
+        host = headers.get(b"host", b"")
+        if host in self._hosts:
+            return True
+        is_own = self._is_own_name(host.decode("latin-1"))
+        if is_own and len(self._hosts) < _HOSTS_KEPT:
+            self._hosts.add(host)
+        return is_own
+
+    def _is_own_name(self, host: str) -> bool:
         name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.rsplit(":", 1)[0]
         return is_loopback(name) or name == self._config.host
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
-        self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
-        _log.info("%s %s %d %.1f ms", method, route, status, seconds * 1000)
+        key = method, route, status
+        if key not in self._counters:  # looking up by labels costs more than counting
+            self._counters[key] = self._metrics.requests.labels(method, route, str(status))
+            self._histograms[route] = self._metrics.seconds.labels(route)
+        self._counters[key].inc()
+        self._histograms[route].observe(seconds)
+        if _log.isEnabledFor(logging.INFO):
+            _log.info("%s %s %d %.1f ms", method, route, status, seconds * 1000)
 
 
 def error_body(error: str, problem: str, remedy: str) -> bytes:
@@ -150,8 +188,11 @@ def _may_have_body(scope: Scope) -> bool:
 
 
 def _is_valid_path(scope: Scope) -> bool:
+    raw = scope.get("raw_path") or b""
+    if b"%" not in raw and raw.isascii():
+        return True
     try:
-        unquote_to_bytes(scope.get("raw_path") or b"").decode("utf-8")
+        unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
@@ -188,9 +229,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _add_headers(message: Message) -> None:
     headers = list(message.get("headers", []))
     present = {name.lower() for name, _ in headers}
-    headers += [(name, value) for name, value in SECURITY_HEADERS if name not in present]
+    if present.isdisjoint(_SECURITY_NAMES):
+        headers += SECURITY_HEADERS
+    else:
+        headers += [(name, value) for name, value in SECURITY_HEADERS if name not in present]
     if b"cache-control" not in present:
-        headers.append((b"cache-control", b"no-store"))
+        headers.append(_NO_STORE)
     message["headers"] = headers
 
 

@@ -6,10 +6,12 @@ disk (the event log, a new run) goes to one thread of its own, so that events ar
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, FastAPI, Path, Query, Response
+from fastapi import APIRouter, Body, FastAPI, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.convertors import PathConvertor, register_url_convertor
 
@@ -26,8 +28,9 @@ from genre_pipeline.serving.answers import (
     SessionAnswer,
     SessionRequest,
 )
-from genre_pipeline.serving.guard import Metrics
+from genre_pipeline.serving.guard import IS_BUSY, Metrics
 from genre_pipeline.serving.ladder import Strategy
+from genre_pipeline.serving.reading import plain_wishes
 from genre_pipeline.serving.service import RecommendationService
 from genre_pipeline.serving.settings import ServingConfig
 
@@ -82,6 +85,24 @@ def as_json(answer: BaseModel, *, status: int = 200) -> Response:
     return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
 
 
+def answered_first(short: Callable[[Request], Response | None]) -> type[APIRoute]:
+    """A kind of route that asks `short` for the answer before it reads parameters, which costs more than a list does.
+
+    Where `short` gives None the route answers as declared.
+    """
+
+    class AnsweredFirst(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            declared = super().get_route_handler()
+
+            async def handler(request: Request) -> Response:
+                return short(request) or await declared(request)
+
+            return handler
+
+    return AnsweredFirst
+
+
 def _add_reading(router: APIRouter, app: FastAPI, service: RecommendationService, metrics: Metrics) -> None:
     config = service.config
     K = Annotated[int | None, _k(config)]
@@ -89,22 +110,42 @@ def _add_reading(router: APIRouter, app: FastAPI, service: RecommendationService
     Start = Annotated[Strategy, Query(description="Where to begin; what comes after it stands in where it fails.")]
     Excluded = Annotated[list[str], Query(description="Items to leave out.", examples=[["172"]])]
 
-    @router.get(
-        "/users/{user_id:id}/recommendations",
-        response_model=RecommendationsAnswer,
-        summary="A user's list, scored now",
-    )
+    def stored(request: Request) -> Response | None:
+        wishes, is_busy = plain_wishes(request.scope["query_string"]), request.scope.get(IS_BUSY, False)
+        start = None if wishes is None else wishes.get("strategy", "published" if is_busy else "real-time")
+        if wishes is None or start != "published":
+            return None
+        follow_pointer(app, service)
+        k, is_put_off = wishes.get("k"), "strategy" not in wishes
+        body = service.read_list(
+            request.path_params["user_id"], None if k is None else int(k), surface=wishes.get("surface"),
+            is_busy=is_put_off,
+        )  # fmt: skip
+        if body is None:
+            return None
+        metrics.strategies.labels("published").inc()
+        return Response(body, media_type="application/json")
+
     async def recommendations(
-        user_id: UserId, k: K = None, categories: Names = [], exclude: Excluded = [],  # noqa: B006
+        request: Request, user_id: UserId, k: K = None, categories: Names = [], exclude: Excluded = [],  # noqa: B006
         available_only: bool | None = None, surface: Surface = None, strategy: Start = "real-time",
     ) -> Response:  # fmt: skip
         follow_pointer(app, service)
         answer = service.recommend(
             user_id, k, surface=surface, strategy=strategy, categories=categories, exclude=exclude,
-            available_only=available_only,
+            available_only=available_only, is_busy=request.scope.get(IS_BUSY, False),
         )  # fmt: skip
         metrics.strategies.labels(answer.strategy).inc()
         return as_json(answer)
+
+    router.add_api_route(
+        "/users/{user_id:id}/recommendations",
+        recommendations,
+        methods=["GET"],
+        response_model=RecommendationsAnswer,
+        summary="A user's list, scored now",
+        route_class_override=answered_first(stored),
+    )
 
 
 def _add_lists_for_everybody(router: APIRouter, app: FastAPI, service: RecommendationService) -> None:

@@ -59,6 +59,11 @@ class ServingConfig(Settings):
     """A request that takes longer is answered with 503; what was logged by then stays logged."""
     connections_max: int = Field(default=256, ge=1)
     """Most connections at once; further ones are answered with 503 until some have ended."""
+    waiting_max: int = Field(default=64, ge=1)
+    """Most requests that wait at once; further ones are answered with 503 and `Retry-After`, but for health checks."""
+    waiting_scored: int = Field(default=16, ge=0)
+    """From how many waiting requests on a list is the published one instead of one scored now, where the user did
+    nothing since. A list scored now costs ten published ones."""
     requests_per_second: float = Field(default=100.0, gt=0)
     """What a key may ask for in the long run, where it has no limit of its own; without keys nothing is limited."""
     burst_seconds: float = Field(default=2.0, gt=0)
