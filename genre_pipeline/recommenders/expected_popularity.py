@@ -33,6 +33,22 @@ def expected_popularity(vectors: np.ndarray, popularity: np.ndarray, ridge: floa
     return np.where(present, expected, np.float32(0)).astype(np.float32)
 
 
+def with_new_items(popularity: np.ndarray, expected: np.ndarray, had: np.ndarray) -> np.ndarray:
+    """float32 [items]: `popularity`, in which an item that nobody has had is as popular as the known item at its place.
+
+    `expected` is what `expected_popularity` says, 0 where content says nothing; `had`, bool [items], is where somebody
+    had the item. Places, not sizes: a regression's expectations lie closer together than what they expect, and by size
+    no new item would ever stand among the popular. No known item's popularity changes, and no new one's exceeds them.
+    """
+    known, new = np.flatnonzero(had & (expected != 0)), np.flatnonzero(~had & (expected != 0))
+    if not len(known):
+        return popularity
+    place = np.minimum(np.searchsorted(np.sort(expected[known]), expected[new]), len(known) - 1)
+    result = popularity.copy()
+    result[new] = np.sort(popularity[known])[place]
+    return result
+
+
 def _moments(
     vectors: np.ndarray, known: np.ndarray, centre: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genre_pipeline.recommenders.expected_popularity import expected_popularity
+from genre_pipeline.recommenders.expected_popularity import expected_popularity, with_new_items
 
 
 def _vectors(count: int, width: int) -> np.ndarray:
@@ -48,3 +48,12 @@ def test_content_that_tells_nothing_expects_nothing() -> None:
     vectors = np.ones((50, 3), dtype=np.float32)
     popularity = np.arange(50, dtype=np.float32)
     np.testing.assert_allclose(expected_popularity(vectors, popularity, ridge=1.0), 0, atol=1e-5)
+
+
+def test_a_new_item_takes_the_popularity_of_its_place() -> None:
+    popularity = np.array([5, 1, 9, 0, 0, 0], dtype=np.float32)
+    expected = np.array([0.2, -0.2, 0.1, 0.15, 0.9, 0], dtype=np.float32)
+    had = np.array([True, True, True, False, False, False])
+    assert with_new_items(popularity, expected, had).tolist() == [5, 1, 9, 9, 9, 0]
+    assert with_new_items(popularity, -expected, had).tolist() == [5, 1, 9, 5, 1, 0]
+    assert with_new_items(popularity, np.zeros(6, dtype=np.float32), had).tolist() == popularity.tolist()

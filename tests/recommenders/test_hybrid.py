@@ -9,6 +9,7 @@ from genre_pipeline.recommenders.blending import BlendWeights, calibrate, shown_
 from genre_pipeline.recommenders.content import ContentConfig, ContentRecommender
 from genre_pipeline.recommenders.ease import EaseConfig, EaseRecommender
 from genre_pipeline.recommenders.hybrid import HybridConfig, HybridRecommender
+from genre_pipeline.recommenders.popularity import PopularityConfig, PopularityRecommender
 from tests.recommenders import tiny_world
 from tests.recommenders.recommender_contract import PersonalContract
 
@@ -50,6 +51,24 @@ class TestHybrid(PersonalContract):
         unfitted = {"ease": EaseRecommender(EaseConfig()).fit(short, seed=0), "content": _Untouchable()}
         scores = HybridRecommender(unfitted, WEIGHTS).fit(short, seed=0).score(np.arange(short.n_users))
         assert scores.shape == (short.n_users, short.n_items)
+
+
+def test_an_item_nobody_has_had_is_as_popular_as_content_expects_and_known_items_stay() -> None:
+    data = tiny_world.training_set(tiny_world.rows())
+    parts = {
+        "popularity": PopularityRecommender(PopularityConfig()).fit(data, seed=0),
+        "content": ContentRecommender(ContentConfig()).fit(data, seed=0),
+    }
+    weights = BlendWeights(parts=("popularity", "content"), weights=((1.0, 0.0),))
+    users = np.arange(data.n_users)
+    scores = HybridRecommender(parts, weights).fit(data, seed=0).score(users)
+    alone = calibrate(parts["popularity"].score(users), shown_to(data, users))
+    had = np.asarray(data.matrix.sum(axis=0)).ravel() > 0
+    new, blank = data.item_positions(pl.Series([tiny_world.NEW, tiny_world.BLANK]))
+    np.testing.assert_array_equal(scores[:, had], alone[:, had])
+    assert (alone[:, new] == 0).all()
+    assert (scores[:, new] > 0).any()
+    assert (scores[:, blank] == 0).all()
 
 
 class _Untouchable(ContentRecommender):
