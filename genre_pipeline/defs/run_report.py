@@ -65,7 +65,7 @@ def run_report(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
         run_name=f"report {day}",
         metrics={f"{name}/{NDCG}": value for name, value in ndcg.select(RECOMMENDER, "value").rows()},
         files=[path],
-        tags={DAY: day, "run_id": context.run_id},
+        tags={DAY: day, "run_id": context.run.run_id},
     )
     return result(
         drift,
@@ -96,7 +96,7 @@ def _facts(context: dg.AssetExecutionContext, project: Project, before: str | No
 
 
 def _checks(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    logs = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    logs = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     told = [log.dagster_event.asset_check_evaluation_data for log in logs if log.dagster_event is not None]
     rows = [
         (one.check_name, one.asset_key.to_user_string(), one.passed, one.severity == dg.AssetCheckSeverity.ERROR)
@@ -109,7 +109,7 @@ def _times(context: dg.AssetExecutionContext) -> pl.DataFrame:
     """What this run has finished so far."""
     rows = [
         (one.step_key, one.end_time - one.start_time, "unknown" if one.status is None else one.status.value.lower())
-        for one in context.instance.get_run_step_stats(context.run_id)
+        for one in context.instance.get_run_step_stats(context.run.run_id)
         if one.start_time is not None and one.end_time is not None
     ]
     return pl.DataFrame(rows, schema=TIMES_SCHEMA, orient="row").sort("seconds", "asset", descending=[True, False])
