@@ -4,12 +4,15 @@ Belongs here: starting, timing and burying. Kept out: what the process does (`de
 interpreter, not a fork: a fork of a program with threads can inherit a lock that nobody will ever release.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ DECODE = "genre_pipeline.sources.decoding:decode"
 _ENTRY = "from genre_pipeline.sources.decoder_process import main; main()"
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
+_TICK_SECONDS = 0.05
+_PIPE_BYTES = 1024 * 1024
+"""A whole picture waits in the pipe: one message a file, and not one for each 64 kB of it."""
 _TIME_SIGNALS = (signal.SIGXCPU, signal.SIGALRM)
 
 
@@ -33,6 +39,7 @@ class Decoder:
         """`limits` is what `decoding.decode` reads, with `seconds`, `memory_mb`, `max_bytes`, `max_body` beside it."""
         self._limits = {**limits, "decoder": decode}
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch: _Watch | None = None
 
     def decode(self, contents: bytes) -> tuple[np.ndarray, int]:
         """uint8 [height, width, 3] and 0, or float32 [samples] and the rate. Raises RefusedError, naming the rule."""
@@ -65,10 +72,12 @@ class Decoder:
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         process = subprocess.Popen(  # noqa: S603 - this very interpreter, and no word of a catalogue
-            [sys.executable, "-P", "-c", _ENTRY, json.dumps(self._limits)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
+            [sys.executable, "-P", "-S", "-c", _ENTRY, json.dumps(self._limits)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0,
             env={"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", **threads},
         )  # fmt: skip
+        self._watch = _Watch(process)
+        _widen(process)
         reply, _ = self._exchange(process, None, _START_SECONDS)
         if reply is None or "ready" not in reply[0]:
             _end(process)
@@ -84,18 +93,15 @@ class Decoder:
         """The reply, or None where the process died, and whether its time ran out."""
         assert process.stdin is not None
         assert process.stdout is not None
-        late = threading.Event()
-        timer = threading.Timer(seconds, _kill, [process, late])
-        timer.daemon = True
-        timer.start()
-        try:
+        assert self._watch is not None
+        self._watch.arm(seconds)
+        reply = None
+        with contextlib.suppress(BrokenPipeError, ValueError, KeyError, TypeError):
+            # One of them: the process is dead, or its answer is none that a sane decoder gives.
             if contents is not None:
                 write_message(process.stdin, {}, contents)
-            return read_message(process.stdout, int(self._limits["max_body"])), late.is_set()
-        except (BrokenPipeError, ValueError, KeyError, TypeError):
-            return None, late.is_set()  # dead, or an answer that no sane decoder gives
-        finally:
-            timer.cancel()
+            reply = read_message(process.stdout, int(self._limits["max_body"]))
+        return reply, self._watch.disarm()
 
     def _bury(self, process: subprocess.Popen[bytes], is_late: bool) -> RefusedError:
         """End and forget the process; say what it died of."""
@@ -118,9 +124,42 @@ class Decoder:
             raise RefusedError("decoder_crashed", "The decoder's answer is not what it announces") from error
 
 
-def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Linux alone has it, and may refuse it to who holds many pipes: then more messages pass, and nothing else."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ") or process.stdout is None:
+        return
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+class _Watch:
+    """Ends a process that is late. One thread for its whole life: a timer a file costs as much as a small picture."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._lock = threading.Lock()
+        self._deadline = float("inf")
+        self._is_late = False
+        threading.Thread(target=self._run, name="media-watch", daemon=True).start()
+
+    def arm(self, seconds: float) -> None:
+        """From now on it has so long."""
+        with self._lock:
+            self._deadline = time.monotonic() + seconds
+
+    def disarm(self) -> bool:
+        """It is done; whether it was ended for being late. Once this has returned, it is not ended any more."""
+        with self._lock:
+            self._deadline = float("inf")
+            return self._is_late
+
+    def _run(self) -> None:
+        while self._process.returncode is None and not self._is_late:
+            time.sleep(_TICK_SECONDS)
+            with self._lock:
+                if time.monotonic() > self._deadline:
+                    self._is_late = True
+                    self._process.kill()
 
 
 def _end(process: subprocess.Popen[bytes], patience: float = 0.0) -> None:

@@ -8,11 +8,13 @@ import io
 import re
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 from PIL import Image
+
+if TYPE_CHECKING:
+    import soundfile
 
 _IMAGE_FORMATS = {"JPEG": "JPEG", "PNG": "PNG", "WEBP": "WebP"}
 _SOUND_FORMATS = {"WAV": {"WAV", "WAVEX", "RF64"}, "FLAC": {"FLAC"}, "OGG": {"OGG"}, "MP3": {"MP3", "MPEG"}}
@@ -65,6 +67,8 @@ def decode_picture(contents: bytes, limits: Limits) -> np.ndarray:
 
 def decode_sound(contents: bytes, limits: Limits) -> tuple[np.ndarray, int]:
     """float32 [samples] in -1 to 1 and the rate: channels averaged, at most `max_sound_seconds` from the start."""
+    import soundfile
+
     sniffed = sniff(contents)
     if sniffed not in limits["formats"]:
         raise RefusedError("format_refused", f"Not one of {', '.join(limits['formats'])}; it looks like {sniffed}")
@@ -188,12 +192,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 def _flattened(frame: Image.Image) -> Image.Image:
     if frame.mode not in ("RGBA", "LA"):
-        return frame.convert("RGB")
+        return frame if frame.mode == "RGB" else frame.convert("RGB")
     over = frame.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB")
 
 
-def _check_sound(sound: soundfile.SoundFile, sniffed: str) -> None:
+def _check_sound(sound: "soundfile.SoundFile", sniffed: str) -> None:
     if sound.format not in _SOUND_FORMATS[sniffed]:
         raise RefusedError("format_refused", f"It begins like {sniffed} and is {sound.format}")
     if not MIN_RATE <= sound.samplerate <= MAX_RATE:
@@ -202,7 +206,7 @@ def _check_sound(sound: soundfile.SoundFile, sniffed: str) -> None:
         raise RefusedError("too_many_channels", f"{sound.channels} channels; {MAX_CHANNELS} are read")
 
 
-def _mono(sound: soundfile.SoundFile, cap: int) -> np.ndarray:
+def _mono(sound: "soundfile.SoundFile", cap: int) -> np.ndarray:
     """Block by block, because a header may promise any number of frames; what is read is believed, nothing else."""
     blocks: list[np.ndarray] = []
     left = cap
