@@ -55,7 +55,7 @@ def serve(requests: IO[bytes], replies: IO[bytes], decode_file: Decode, limits: 
         _restart_clocks(limits["seconds"])
         try:
             array, rate = decode_file(message[1], limits)
-            body = memoryview(np.ascontiguousarray(array)).cast("B")
+            body = np.ascontiguousarray(array).data.cast("B")
             write_message(replies, {"shape": array.shape, "rate": rate}, body)
         except RefusedError as refusal:
             write_message(replies, {"rule": refusal.rule, "detail": refusal.detail[:_LONGEST_DETAIL]})
