@@ -6,11 +6,11 @@ The comparison with sentence-transformers, which the project does not depend on,
 `pip install --no-deps sentence-transformers`: without --no-deps it may change the locked torch and transformers.
 
 Texts of a catalogue's mixed lengths, all different, go through the extractor, through a loop of unsorted batches of
-32, and through sentence-transformers' own `encode` where it is installed, each round in turn; medians are
-compared, and the vectors too. Pictures and sounds, written as files, go the whole way by configuration (reading,
-decoding ahead, normalising, encoding, keeping), against the encoder alone on what was made beforehand: pixels for the convolutional network, decoded
-media for the others, whose own work starts there. Then the same night once more, with nothing changed. Run it on a
-machine that does nothing else: its load stands in what it writes.
+32, and through sentence-transformers' own `encode` where it is installed, each round in turn; medians are compared,
+and the vectors too. Pictures and sounds, written as files, go the whole way by configuration (reading, decoding
+ahead, normalising, encoding, keeping), against the encoder alone on what was made beforehand: pixels for the
+convolutional network, decoded media for the others, whose own work starts there. Then the same night once more, with
+nothing changed. Run it on a machine that does nothing else: its load stands in what it writes.
 """
 
 import argparse
