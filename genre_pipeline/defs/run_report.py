@@ -79,6 +79,7 @@ def run_report(context: dg.AssetExecutionContext, project: dg.ResourceParam[Proj
 
 def _facts(context: dg.AssetExecutionContext, project: Project, before: str | None, drift: pl.DataFrame) -> NightFacts:
     day, store, config = context.partition_key, project.partitions, project.config
+    made_by = _made_by(context)
     return NightFacts(
         day=day,
         before=before,
@@ -88,29 +89,42 @@ def _facts(context: dg.AssetExecutionContext, project: Project, before: str | No
         ranks=pl.read_parquet(store.folder(ONLINE_METRICS, day) / RANKS_FILE),
         experiment=experiment_on(shown_until(project.tables, day, config), config),
         rows=rows_of_tables(store, day, before),
-        checks=_checks(context),
+        checks=_checks(context, made_by),
         rejected=rejected_by_reason(store, day, _REJECTED),
         drift=drift,
-        times=_times(context),
+        times=_times(context, made_by),
     )
 
 
-def _checks(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    logs = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    told = [log.dagster_event.asset_check_evaluation_data for log in logs if log.dagster_event is not None]
-    rows = [
-        (one.check_name, one.asset_key.to_user_string(), one.passed, one.severity == dg.AssetCheckSeverity.ERROR)
-        for one in told
-    ]
+def _made_by(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """Asset to the run that made its partition of the day last: a night may have been made in several."""
+    instance, day, found = context.instance, context.partition_key, {}
+    for key in instance.get_asset_keys():
+        wanted = dg.AssetRecordsFilter(key, asset_partitions=[day])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            found[key.to_user_string()] = record.run_id
+    return {asset: run for asset, run in found.items() if asset != RUN_REPORT}
+
+
+def _checks(context: dg.AssetExecutionContext, made_by: dict[str, str]) -> pl.DataFrame:
+    rows = []
+    for run in sorted(set(made_by.values())):
+        logs = context.instance.all_logs(run, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        told = [log.dagster_event.asset_check_evaluation_data for log in logs if log.dagster_event is not None]
+        rows += [
+            (one.check_name, one.asset_key.to_user_string(), one.passed, one.severity == dg.AssetCheckSeverity.ERROR)
+            for one in told
+            if made_by.get(one.asset_key.to_user_string()) == run
+        ]
     return pl.DataFrame(rows, schema=CHECKS_SCHEMA, orient="row").sort("asset", "check")
 
 
-def _times(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    """What this run has finished so far."""
+def _times(context: dg.AssetExecutionContext, made_by: dict[str, str]) -> pl.DataFrame:
     rows = [
         (one.step_key, one.end_time - one.start_time, "unknown" if one.status is None else one.status.value.lower())
-        for one in context.instance.get_run_step_stats(context.run.run_id)
-        if one.start_time is not None and one.end_time is not None
+        for run in sorted(set(made_by.values()))
+        for one in context.instance.get_run_step_stats(run)
+        if made_by.get(one.step_key) == run and one.start_time is not None and one.end_time is not None
     ]
     return pl.DataFrame(rows, schema=TIMES_SCHEMA, orient="row").sort("seconds", "asset", descending=[True, False])
 

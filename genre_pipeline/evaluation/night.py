@@ -49,13 +49,13 @@ class NightFacts:
     rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ROWS_SCHEMA))
     """table, rows, before: how many rows each table of the day has, and had."""
     checks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CHECKS_SCHEMA))
-    """check, asset, is_passed, is_blocking: those of this run."""
+    """check, asset, is_passed, is_blocking: those of the day, each as it went last."""
     rejected: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REASONS_SCHEMA))
     """table, reason, count: rows and files that were left out."""
     drift: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=DRIFT_SCHEMA))
     """See `drift`."""
     times: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TIMES_SCHEMA))
-    """asset, seconds, status: those of this run, the slowest first."""
+    """asset, seconds, status: what each took when it was last made, the slowest first."""
 
 
 def metric_changes(now: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
