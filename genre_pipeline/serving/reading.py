@@ -45,8 +45,8 @@ def stored_lines(
     """
     if row.run_id != run.run_id or not rules.changes_nothing or run.prerequisites is not None:
         return None
-    at = list(map(run.positions.get, row.item_ids[:wanted]))
-    if len(at) < k or None in at:
+    at = [run.positions[item] for item in row.item_ids[:wanted] if item in run.positions]
+    if not k <= len(at) == len(row.item_ids[:wanted]):
         return None
     scores = PublishedList(_NO_POSITIONS, np.array(row.scores[:wanted], dtype=np.float32)).scaled.tolist()
     shown = run.is_candidate if rules.rules.filters.available_only else run.exists

@@ -162,8 +162,7 @@ class RecommendationService:
         lines = None if row is None else stored_lines(run, row, run.rules[variant], had, k=k, wanted=wanted)
         if lines is None:
             return None
-        degraded = [BUSY] if is_busy else []
-        return as_bytes(user_id, lines, self._provenance(held, "published", degraded, variant))
+        return as_bytes(user_id, lines, self._provenance(held, "published", [BUSY] if is_busy else [], variant))
 
     def session(self, request: SessionRequest) -> SessionAnswer:
         """The list of an anonymous session. Nothing of it is stored. Raises as `recommend`."""

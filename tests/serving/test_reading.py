@@ -70,7 +70,7 @@ def test_equal_scores_are_left_to_the_long_way(world: World) -> None:
     row = world.tables.published_row(USERS[0], surface="default")
     assert row is not None
     same = replace(row, scores=[1.0] * len(row.scores))
-    world.tables.published_row = lambda user_id, /, *, surface: same  # type: ignore[method-assign]
+    world.tables.published_row = lambda user_id, /, *, surface: same  # type: ignore[assignment, method-assign]
     assert world.service.read_list(USERS[0], 3) is None
 
 
