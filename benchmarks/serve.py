@@ -269,7 +269,7 @@ def measure(home: Path) -> None:
         )
         publisher.wait()
         capacity = len(found["a real-time list"].seconds) / found["a real-time list"].wall
-        for name, rate, most in (("overload: 5 times what it can", 5 * capacity, 128), ("after it", 50, 64)):
+        for name, rate, most in (("overload: 5 times what it can", 5 * capacity, 128), ("after it", 50.0, 64)):
             print(asyncio.run(open_loop(port, scored, rate, SECONDS, pid, most)).row(f"real-time lists, {name}"))
         print(f"\nFreshness: {asyncio.run(freshness(port, chance))}.")
 
