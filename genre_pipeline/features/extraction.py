@@ -17,6 +17,7 @@ from genre_pipeline.contracts.errors import ConfigError
 from genre_pipeline.contracts.media import Modality
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.tables import ItemTexts, ItemVectors
+from genre_pipeline.features.behaviour import BehaviourConfig
 from genre_pipeline.features.extractor import SparseTextExtractor, TextExtractor
 from genre_pipeline.features.fusion import FusionConfig
 from genre_pipeline.features.histories import HistoryConfig
@@ -71,8 +72,10 @@ class FeaturesConfig(Settings):
     """The text technique whose vectors are fused with those of pictures and sounds."""
     tabular: TabularConfig = TabularConfig()
     """An item's numbers as a modality of `fused`."""
+    behaviour: BehaviourConfig = BehaviourConfig()
+    """Who took an item as a modality of `fused`."""
     fusion: FusionConfig = FusionConfig()
-    """How text, picture, sound and numbers become one vector."""
+    """How text, picture, sound, numbers and history become one vector."""
     device: str = "cpu"
     """Where encoders run: cpu, cuda, cuda:1 …"""
     histories: HistoryConfig = HistoryConfig()

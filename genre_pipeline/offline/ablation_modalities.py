@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from genre_pipeline.config import GenreConfig
+from genre_pipeline.features.behaviour import BEHAVIOUR
 from genre_pipeline.features.extraction import FUSED
 from genre_pipeline.features.tabular import TABULAR
 from genre_pipeline.offline.dataset import Prepared, fusion_parts
@@ -54,7 +55,9 @@ def _variant(name: str, modalities: list[str], prepared: Prepared, config: Genre
     table = {"text": features.fused_text, "image": "image", "audio": "audio"}
     kept = {table[modality]: prepared.vectors[table[modality]] for modality in modalities if modality in table}
     tabular = features.tabular.model_copy(update={"enabled": TABULAR in modalities})
-    narrowed = config.model_copy(update={"features": features.model_copy(update={"tabular": tabular})})
+    behaviour = features.behaviour.model_copy(update={"enabled": BEHAVIOUR in modalities})
+    learned = features.model_copy(update={"tabular": tabular, "behaviour": behaviour})
+    narrowed = config.model_copy(update={"features": learned})
     views = {one: frame for one, frame in prepared.views.items() if one in modalities}
     return Variant(name, Prepared(prepared.data, kept, views=views), _only(narrowed, (FUSED,), _CONTENT), _CONTENT)
 

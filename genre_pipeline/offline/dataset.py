@@ -10,10 +10,12 @@ import polars as pl
 from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import ITEM_ID
 from genre_pipeline.contracts.training_set import TrainingSet, build_training_set
+from genre_pipeline.features.behaviour import BEHAVIOUR
 from genre_pipeline.features.extraction import FUSED, TOWER, FeaturesConfig, Progress, extract_for_recommenders
 from genre_pipeline.features.tabular import TABULAR
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.offline.asking import asking
+from genre_pipeline.offline.behaviour import behaviour_part
 from genre_pipeline.offline.generation import Enrich, enricher
 from genre_pipeline.offline.item_tower import tower_on
 from genre_pipeline.offline.item_vectors import fused_on, fusion_views, media_vectors
@@ -111,11 +113,14 @@ def vectors_on(prepared: Prepared, past: pl.DataFrame, config: GenreConfig) -> d
 def fusion_parts(
     vectors: Mapping[str, pl.DataFrame], items: pl.DataFrame, past: pl.DataFrame, features: FeaturesConfig
 ) -> dict[str, pl.DataFrame]:
-    """Modality to its vectors, of those that there are: text, image, audio, and tabular, scaled by items in `past`."""
+    """Modality to its vectors, of those that there are: text, image, audio; tabular, behaviour, learned of `past`."""
     named = {"text": features.fused_text, "image": "image", "audio": "audio"}
     parts = {modality: vectors[name] for modality, name in named.items() if name in vectors}
     if features.tabular.enabled:
         training = items[ITEM_ID].is_in(past[ITEM_ID].unique().implode())
         numbers = tabular_vectors(items, training, features.tabular)
         parts.update({} if numbers is None else {TABULAR: numbers})
+    if features.behaviour.enabled:
+        history = behaviour_part(items[ITEM_ID], past, features.behaviour)
+        parts.update({} if history is None else {BEHAVIOUR: history})
     return parts

@@ -18,12 +18,14 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import CONTENT_HASH, ITEM_ID, TIMESTAMP, USER_ID, VECTOR
 from genre_pipeline.contracts.media import AudioInput, MediaBatch, Modality, RejectedMedia, Sound
 from genre_pipeline.contracts.tables import ItemVectors
+from genre_pipeline.features.behaviour import BEHAVIOUR
 from genre_pipeline.features.fusion import Fusion, FusionConfig, fit_fusion
 from genre_pipeline.features.media_cache import NO_CONTENT, MediaCounts, encode_media, held_media, media_model
 from genre_pipeline.features.media_extraction import media_extractor
 from genre_pipeline.features.modality_gates import co_consumed_pairs
 from genre_pipeline.features.vector_cache import MODEL, VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
+from genre_pipeline.offline.behaviour import judged_by
 from genre_pipeline.offline.media_views import changed, has_views, view_name
 from genre_pipeline.preprocessing.audio import AudioConfig, AudioNormaliser
 from genre_pipeline.sources.file_index import FileIndex
@@ -103,10 +105,9 @@ def fused_vectors(
 
     `training`, bool [items] in that order, says which items may be learned from (all unless given); `pairs`, int64
     [p, 2], are positions in that order of items consumed together, for the method `gated`, which learns from `views` of
-    modalities too. A modality that no
-    training item has is left out, and where that leaves none, every vector is null and there is no `Fusion`. `model`
-    is the identity of what was learned, `content_hash` is made of the parts' hashes. Raises `TrainingError` for `gated`
-    without usable pairs.
+    modalities too. A modality that no training item has is left out, and where that leaves none, every vector is null
+    and there is no `Fusion`. `model` is the identity of what was learned, `content_hash` is made of the parts' hashes.
+    Raises `TrainingError` for `gated` without usable pairs.
     """
     item_ids = next(iter(parts.values()))[ITEM_ID]
     aligned = {name: _in_order(frame, item_ids) for name, frame in sorted(parts.items())}
@@ -138,7 +139,8 @@ def fused_on(
     """`fused_vectors`, learned only of items in `past` (schema `Interactions`) and of what was taken together there."""
     item_ids = next(iter(parts.values()))[ITEM_ID]
     training = item_ids.is_in(past[ITEM_ID].unique().implode())
-    pairs = _pairs(past, item_ids, seed) if config.method == "gated" else None
+    judges = judged_by(past) if BEHAVIOUR in parts else past
+    pairs = _pairs(judges, item_ids, seed) if config.method == "gated" else None
     return fused_vectors(parts, config, training=training, pairs=pairs, views=views, seed=seed)
 
 

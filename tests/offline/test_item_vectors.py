@@ -14,11 +14,13 @@ from genre_pipeline.config import GenreConfig
 from genre_pipeline.contracts.columns import VECTOR
 from genre_pipeline.contracts.errors import TrainingError
 from genre_pipeline.contracts.media import Sound
+from genre_pipeline.features.behaviour import BEHAVIOUR, BehaviourConfig
 from genre_pipeline.features.extraction import FeaturesConfig
 from genre_pipeline.features.fusion import FusionConfig
 from genre_pipeline.features.media_extraction import AudioTechniqueConfig, ImageTechniqueConfig
 from genre_pipeline.features.vector_cache import VectorCache
 from genre_pipeline.features.vector_column import to_column, to_matrix
+from genre_pipeline.offline.behaviour import behaviour_part, judged_by
 from genre_pipeline.offline.item_vectors import (
     NOTHING_LEARNED,
     fused_on,
@@ -84,7 +86,7 @@ def test_pictures_become_vectors_once(world: Path, config: GenreConfig, cache: V
 
 def with_views(config: GenreConfig, method: str = "gated") -> GenreConfig:
     changes = AugmentationConfig(
-        image=ImageAugmentationConfig(crop=1, flip=1), audio=AudioAugmentationConfig(noise=1, masks=1)
+        image=ImageAugmentationConfig(crop=1, jitter=1), audio=AudioAugmentationConfig(noise=1, masks=1)
     )
     fusion = config.features.fusion.model_copy(update={"method": method})
     return config.model_copy(
@@ -220,3 +222,29 @@ def test_a_fusion_knows_its_past_only(day: int) -> None:
 
     other = np.where(unknown[:, None], 7 * vectors[::-1], vectors)
     assert learned(vectors) == learned(other)
+
+
+def test_a_history_counts_by_users_it_was_not_learned_of_and_leaves_cold_items_to_their_content() -> None:
+    rng = np.random.default_rng(3)
+    ids = [f"i{number:02d}" for number in range(30)]
+    rows = [
+        (f"u{user:03d}", ids[item + 14 * (user % 2)], scenario.FIRST_DAY + timedelta(minutes=step))
+        for user in range(100)
+        for step, item in enumerate(rng.permutation(14)[:6])
+    ]
+    past = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    text = table(rng.standard_normal((30, 6)), "text").with_columns(pl.Series("item_id", ids))
+    history = behaviour_part(text["item_id"], past, BehaviourConfig(factors=4))
+    assert history is not None
+    assert history["vector"].null_count() == 2
+    fused, fusion = fused_on({"text": text, BEHAVIOUR: history}, past, FusionConfig(method="gated"), seed=1)
+    assert fusion is not None
+    assert fusion.weights[BEHAVIOUR] > fusion.weights["text"]
+    assert fused["vector"].null_count() == 0
+    judges = judged_by(past)
+    assert 15 <= judges["user_id"].n_unique() <= 25
+    unchanged = pl.concat([past, judges.with_columns(item_id=pl.lit("i00"))])
+    again = behaviour_part(text["item_id"], unchanged, BehaviourConfig(factors=4))
+    assert again is not None
+    assert again.equals(history)
+    assert behaviour_part(text["item_id"], past.head(3), BehaviourConfig()) is None
