@@ -31,8 +31,17 @@ AS_OF = {
     "popular_items": {"interactions"},
     "publication": {"interactions"},
     "run_report": {
-        "items", "evaluation", "recommendations", "item_statistics", "user_statistics", "user_vectors",
-        "item_text_vectors", "item_text_weighted", "item_image_vectors", "item_audio_vectors", "item_vectors",
+        "items",
+        "evaluation",
+        "recommendations",
+        "item_statistics",
+        "user_statistics",
+        "user_vectors",
+        "item_text_vectors",
+        "item_text_weighted",
+        "item_image_vectors",
+        "item_audio_vectors",
+        "item_vectors",
     },
 }
 """What each asset reads of all days up to its own."""

@@ -31,7 +31,9 @@ def behaviour_part(
     """
     taken = past.filter(~_judges(past)).select(USER_ID, ITEM_ID).unique().sort(USER_ID, ITEM_ID)
     known = pl.DataFrame({ITEM_ID: item_ids}).with_row_index("item")
-    cells = taken.join(known, on=ITEM_ID, maintain_order="left").select(pl.col(USER_ID).rank("dense").alias("user") - 1, "item")
+    cells = taken.join(known, on=ITEM_ID, maintain_order="left").select(
+        pl.col(USER_ID).rank("dense").alias("user") - 1, "item"
+    )
     rows, columns = cells["user"].to_numpy(), cells["item"].to_numpy()
     shape = (cells["user"].n_unique(), len(item_ids))
     matrix = sparse.csr_matrix((np.ones(len(cells), dtype=np.float32), (rows, columns)), shape=shape)

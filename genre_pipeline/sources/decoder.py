@@ -29,6 +29,8 @@ _END_SECONDS = 5.0
 _TICK_SECONDS = 0.05
 _PIPE_BYTES = 1024 * 1024
 """A whole picture waits in the pipe: one message a file, and not one for each 64 kB of it."""
+_HOUSE = str(Path(__file__).resolve().parents[2])
+"""An editable install may be found by a hook of `site`, which the process goes without, and be on no path."""
 _TIME_SIGNALS = (signal.SIGXCPU, signal.SIGALRM)
 
 
@@ -69,7 +71,7 @@ class Decoder:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """A fresh interpreter that sees the same modules and none of the environment, which holds secrets."""
-        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+        paths = os.pathsep.join([_HOUSE, *(path or str(Path.cwd()) for path in sys.path)])
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         process = subprocess.Popen(  # noqa: S603 - this very interpreter, and no word of a catalogue
             [sys.executable, "-P", "-S", "-c", _ENTRY, json.dumps(self._limits)],

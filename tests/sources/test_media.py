@@ -1,6 +1,7 @@
 """Reading media: good files right, bad files with their reason, and no file's trouble anybody else's."""
 
 import hashlib
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,17 @@ def check_samples(found: dict[str, np.ndarray]) -> None:
         assert (array.dtype, array.ndim) == (np.float32, 1)
         assert len(array) > 0
         assert np.abs(array).max() <= 1
+
+
+def test_decoders_start_where_an_editable_install_is_on_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = Path(__file__).parents[2]
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path and Path(path).resolve() != house])
+    monkeypatch.chdir(tmp_path)
+    assert outcomes(read(tmp_path, [BadFile("good.png", saved(picture(), "PNG"), DECODED)], "image")) == {
+        "good.png": DECODED
+    }
 
 
 def test_every_odd_picture_is_decoded_or_rejected_for_its_reason(tmp_path: Path) -> None:
