@@ -197,6 +197,15 @@ def test_a_troubled_night_ends_within_its_budget_and_adds_up(
         adds_up(server, ledger, limits)
 
 
+def test_an_endpoint_that_is_a_second_behind_is_waited_for(sqlite_ledger: CallLedger) -> None:
+    made, requests, frame = questions("item_summaries", "json", 16)
+    with chat_server(lambda body, nth: Turn(text=summary(body), delay_s=1.0)) as server:
+        found = night(made, requests, door(server, concurrency=16), sqlite_ledger, BudgetConfig())
+        adds_up(server, sqlite_ledger, BudgetConfig())
+    assert set(frame(found.answers)["source"]) == {"model"}
+    assert sqlite_ledger.calls_of(DAY)["latency_s"].min() >= 1.0
+
+
 class Host:
     """Nights as children of one prepared process."""
 
