@@ -161,8 +161,6 @@ def load_published_run(
     counts = _counts(read_snapshot(partitions, ITEM_STATISTICS, day), item_ids)
     popularity = popularity_of(counts)
     matrix = _vectors(partitions, day, item_ids)
-    # Without a matrix nothing can be told apart, and diversity has nothing to do: the answer says that it is missing.
-    compared = matrix.vectors if matrix.vectors.shape[1] else np.zeros((len(item_ids), 1), dtype=np.float32)
     return PublishedRun(
         run_id=publication.run_id,
         as_of=publication.as_of,
@@ -182,15 +180,24 @@ def load_published_run(
         exists=exists,
         categories=category_codes(items[CATEGORIES]),
         category_numbers=category_numbers(items[CATEGORIES]),
-        rules={
-            name: compile_rules(rule, items, item_ids, as_of=publication.as_of, vectors=compared)
-            for name, rule in rules.by_variant.items()
-        },
+        rules=_compiled(rules, items, publication, matrix.vectors),
         search=NearestSearch(matrix.vectors, exists, nearest),
         model_version=model_version,
         prerequisites=required,
         finished=_finished(required, past, item_ids),
     )
+
+
+def _compiled(
+    rules: RulesConfig, items: pl.DataFrame, publication: Publication, vectors: np.ndarray
+) -> dict[str, ItemRules]:
+    """The rules of each variant."""
+    # Without a matrix nothing can be told apart, and diversity has nothing to do: the answer says that it is missing.
+    compared = vectors if vectors.shape[1] else np.zeros((len(items), 1), dtype=np.float32)
+    return {
+        name: compile_rules(rule, items, items[ITEM_ID], as_of=publication.as_of, vectors=compared)
+        for name, rule in rules.by_variant.items()
+    }
 
 
 def read_snapshot(partitions: PartitionStore, table: str, day: str) -> pl.DataFrame:

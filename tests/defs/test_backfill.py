@@ -7,7 +7,7 @@ import pytest
 from genre_pipeline.contracts.names import CHALLENGER, CHAMPION, SEQUENCE_MODEL
 from tests.defs.worlds import NIGHTS, World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # whole nights, on however busy a machine
 
 BEFORE, DAY = NIGHTS[-2:]
 TABLES = {

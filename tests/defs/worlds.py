@@ -53,18 +53,22 @@ class GraphServer:
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("graph_server.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=_environment(),
-        )  # fmt: skip
+        self._process = _started()
+        self._is_busy = False
 
     def __call__(self, folder: Path, *arguments: str) -> Answer:
+        if self._is_busy:  # a test was stopped while it waited: that answer must not be taken for this one
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = _started()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"folder": str(folder), "arguments": arguments, "log": str(self._logs / "command")}
+        self._is_busy = True
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         code = int(self._process.stdout.readline())
+        self._is_busy = False
         output, notes = ((self._logs / f"command.{name}").read_text() for name in ("out", "err"))
         return Answer(code, output, notes)
 
@@ -72,6 +76,13 @@ class GraphServer:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
+
+
+def _started() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("graph_server.py"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=_environment(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
