@@ -1,6 +1,6 @@
 """The night's sections of the report: what changed since the night before, what was shown, how it ran.
 
-Belongs here: what each of these sections shows. Words are in `report_night.html`; the page and the evaluation's own
+Belongs here: what each of these sections shows. Words are in `report_night_*.html`; the page and the evaluation's own
 sections are `report`'s.
 """
 
@@ -24,7 +24,7 @@ _RANKS_SHOWN = 10
 
 
 def night_context(night: NightFacts, champion: str, k: int) -> Row:
-    """Everything that `report_night.html` names."""
+    """Everything that `report_night_*.html` name."""
     return {
         "night": night,
         "headline": _headline(night, champion),

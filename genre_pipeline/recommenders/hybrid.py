@@ -12,7 +12,6 @@ from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
 from genre_pipeline.recommenders.blending import BlendWeights, calibrate, shown_to
 from genre_pipeline.recommenders.content import ContentRecommender
-from genre_pipeline.recommenders.expected_popularity import with_new_items
 from genre_pipeline.recommenders.popularity import PopularityRecommender
 from genre_pipeline.recommenders.validation import K
 
@@ -62,7 +61,7 @@ class HybridRecommender(Blend):
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """The parts must have been fitted on the same `data`."""
         self.data = data
-        self._popularity = self._with_new_items(data)
+        self.parts = _expecting(self.parts, data)
         return self
 
     def score(self, users: np.ndarray) -> np.ndarray:
@@ -72,7 +71,7 @@ class HybridRecommender(Blend):
         total = np.zeros(shown.shape, dtype=np.float32)
         for column, part in enumerate(self.parts.values()):
             if weights[:, column].any():
-                total += weights[:, column : column + 1] * calibrate(self._heard(part, users), shown)
+                total += weights[:, column : column + 1] * calibrate(part.blend_score(users), shown)
         return total
 
     def contributions(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -80,20 +79,15 @@ class HybridRecommender(Blend):
         weights = self.weights.of(self.data.history_lengths[users])
         shown = shown_to(self.data, users)
         given = [
-            np.take_along_axis(calibrate(self._heard(part, users), shown), items, axis=1)
-            for part in self.parts.values()
+            np.take_along_axis(calibrate(part.blend_score(users), shown), items, axis=1) for part in self.parts.values()
         ]
         return np.asarray(np.stack(given, axis=2) * weights[:, None, :])
 
-    def _heard(self, part: Recommender, users: np.ndarray) -> np.ndarray:
-        """What a part says, float32 [users, items]."""
-        if self._popularity is None or not isinstance(part, PopularityRecommender):
-            return part.blend_score(users)
-        return np.repeat(self._popularity[None, :], len(users), axis=0)
 
-    def _with_new_items(self, data: TrainingSet) -> np.ndarray | None:
-        """float32 [items], or None where nobody expects anything."""
-        popularity, content = (self.parts.get(kind.name) for kind in (PopularityRecommender, ContentRecommender))
-        if not isinstance(popularity, PopularityRecommender) or not isinstance(content, ContentRecommender):
-            return None
-        return with_new_items(popularity.scores, content.demand, np.diff(data.matrix.tocsc().indptr) > 0)
+def _expecting(parts: Mapping[str, Recommender], data: TrainingSet) -> Mapping[str, Recommender]:
+    """The same, popularity with what content lets expect of items that nobody has had."""
+    popularity, content = (parts.get(kind.name) for kind in (PopularityRecommender, ContentRecommender))
+    if not isinstance(popularity, PopularityRecommender) or not isinstance(content, ContentRecommender):
+        return parts
+    had = np.diff(data.matrix.tocsc().indptr) > 0
+    return {**parts, popularity.name: popularity.expecting(content.demand, had)}

@@ -1,5 +1,6 @@
 """Popularity: what everybody takes now. The floor that every personal list has to beat."""
 
+from copy import copy
 from datetime import timedelta
 from typing import ClassVar, Self
 
@@ -20,6 +21,7 @@ from genre_pipeline.contracts.columns import (
 from genre_pipeline.contracts.settings import Settings
 from genre_pipeline.contracts.training_set import TrainingSet
 from genre_pipeline.recommenders.base import Recommender
+from genre_pipeline.recommenders.expected_popularity import with_new_items
 
 _CATEGORY = "category"
 
@@ -45,12 +47,22 @@ class PopularityRecommender(Recommender):
 
     def fit(self, data: TrainingSet, *, seed: int) -> Self:
         """Count. Days are ignored where the data has no clock."""
-        self.scores = popularity(data, self.config)
+        self.scores = self.heard = popularity(data, self.config)
         return self
 
     def score(self, users: np.ndarray) -> np.ndarray:
         """The same row for every user."""
         return np.repeat(self.scores[None, :], len(users), axis=0)
+
+    def blend_score(self, users: np.ndarray) -> np.ndarray:
+        """As `score`, with what is expected of new items (`expecting`)."""
+        return np.repeat(self.heard[None, :], len(users), axis=0)
+
+    def expecting(self, demand: np.ndarray, had: np.ndarray) -> Self:
+        """The same, which in a blend speaks of items that nobody `had`, bool [items], too: see `with_new_items`."""
+        other = copy(self)
+        other.heard = with_new_items(self.scores, demand, had)
+        return other
 
 
 def popularity(data: TrainingSet, config: PopularityConfig) -> np.ndarray:

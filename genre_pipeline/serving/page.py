@@ -11,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Query, Request, Response
@@ -87,14 +87,19 @@ class _Page:
 
     def render(self, name: str, asked: View, show: Callable[[], View]) -> Response:
         """A page; what cannot be shown is explained on it."""
-        status, view = 200, dict[str, Any](problem=None)
         try:
-            view |= show()
+            return self._answer(name, 200, asked | {"problem": None} | show())
         except GenreError as error:
-            status, view = _STATUS.get(type(error), 503), {"problem": error}
+            return self.explain(name, asked, error)
+
+    def explain(self, name: str, asked: View, problem: GenreError) -> Response:
+        """The page with a problem in the place of what was asked for."""
+        return self._answer(name, _STATUS.get(type(problem), 503), asked | {"problem": problem})
+
+    def _answer(self, name: str, status: int, view: View) -> Response:
         config = self._service.config
         common = {"k_default": config.k_default, "k_max": config.k_max, "user": "", "k": "", "nonce": secrets.token_hex}
-        html = self._templates[name].render(common | asked | view)
+        html = self._templates[name].render(common | view)
         return Response(html.encode("utf-8", "replace"), status_code=status, media_type="text/html; charset=utf-8")
 
 
@@ -116,8 +121,7 @@ def _add_users(app: FastAPI, page: _Page, service: RecommendationService, metric
             before = service.recommend(user, number(k))
             answer = await record_events(app, service, metrics, [event])
         except GenreError as error:
-            problem = error
-            return page.render("user", asked, lambda: _raise(problem))
+            return page.explain("user", asked, error)
         done = {"event": event.event, "title": views.tile(event.item_id)["title"], "degraded": answer.degraded}
         return page.render("user", asked, lambda: views.user(user, k, before, done))
 
@@ -174,10 +178,6 @@ def _event_of(content_type: str, body: bytes, user: str) -> Event:
         return Event.model_validate({"user_id": user, **given})
     except (ValueError, ValidationError, TypeError) as error:
         raise RequestError("The form does not tell of an event", remedy="Use the buttons of the page.") from error
-
-
-def _raise(error: GenreError) -> Any:
-    raise error
 
 
 def _environment() -> Environment:

@@ -29,7 +29,7 @@ def plain_wishes(query: bytes) -> Mapping[str, str] | None:
     """The query of a request that wants a list and nothing more of it, each name once; None for any other."""
     if not query:
         return {}
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="strict")
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
     wishes = dict(pairs)
     is_plain = len(wishes) == len(pairs) and wishes.keys() <= _NAMES and _is_count(wishes.get("k", "1"))
     return wishes if is_plain else None

@@ -3,7 +3,6 @@
 The only module of this room that names concrete classes of `adapters` together. Settings are read elsewhere.
 """
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,6 @@ from genre_pipeline.serving.published import PublishedRun, load_published_run
 from genre_pipeline.serving.scoring import NewItemEncoder
 from genre_pipeline.serving.service import RecommendationService
 from genre_pipeline.serving.settings import ServingConfig, refuse_open_door
-
-_TURN_SECONDS = 0.0005
 
 
 def utc_now() -> datetime:
@@ -90,8 +87,6 @@ def serve(
     from genre_pipeline.serving.app import create_app
 
     config = service.config
-    # While a run is read beside them, requests wait this long for their turn, where Python lets them wait 5 ms.
-    sys.setswitchinterval(_TURN_SECONDS)
     uvicorn.run(
         create_app(service, media_root=media_root, access=access, partitions=partitions),
         host=config.host,

@@ -110,3 +110,10 @@ def test_when_much_waits_lists_are_the_published_ones_but_for_who_just_did_somet
         client.post("/v1/events", json={"events": [{"user_id": USERS[0], "item_id": scenario.ITEM_IDS[2]}]})
         answer = client.get(path + "?k=3").json()
         assert (answer["strategy"], answer["degraded"]) == ("real-time", [])
+
+
+@pytest.mark.parametrize("query", ["surface=%FF", "k=%FF", "%FF=1"])
+def test_a_query_that_is_no_text_is_told_so_and_breaks_nothing(world: World, query: str) -> None:
+    with TestClient(create_app(world.service), base_url=BASE) as client:
+        answer = client.get(f"/v1/users/{USERS[0]}/recommendations?strategy=published&{query}")
+    assert answer.status_code == (200 if query.startswith("%") else 422)
