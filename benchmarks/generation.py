@@ -49,7 +49,6 @@ from genre_pipeline.offline.generation import Ask, generate, past_to_tell
 from genre_pipeline.offline.judging import ProtocolName, validation_part
 from genre_pipeline.training.splits import split_by_time, split_leave_one_out
 
-Run = tuple[str, ProtocolName]
 RUNS: tuple[tuple[str, ProtocolName], ...] = (
     ("ml-100k", "time"),
     ("ml-100k", "leave-one-out"),
@@ -122,6 +121,20 @@ class Spent:
         )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One run: a data set, a protocol, and how much of it."""
+
+    folder: Path
+    name: str
+    protocol: ProtocolName
+    users: int | None
+    """A sample of so many; None judges all."""
+    is_test_only: bool
+    """Validation is not asked."""
+    config: GenreConfig
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with ml-100k and amazon-beauty")
@@ -135,61 +148,50 @@ def main() -> None:
     )
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="files that generation_replies.py wrote")
     options = parser.parse_args()
-    runs: list[Run] = [
-        (name, protocol) for name, protocol in RUNS if options.only in (None, name, f"{name}/{protocol}")
-    ]
     model = read_replies(options.replies)
+    runs = [
+        Asked(
+            folder=standard_folder(options.data / name, options.home), name=name, protocol=protocol,
+            users=options.users, is_test_only=f"{name}/{protocol}" in options.test_only,
+            config=configuration(name, options.home, options.templates),
+        )
+        for name, protocol in RUNS
+        if options.only in (None, name, f"{name}/{protocol}")
+    ]  # fmt: skip
     if options.requests is not None:
-        for name, protocol in runs:
-            folder = standard_folder(options.data / name, options.home)
-            is_test_only = f"{name}/{protocol}" in options.test_only
-            collect(folder, name, protocol, options.home, model, options.users, is_test_only, options.templates)
+        for run in runs:
+            collect(run, model)
         write_requests(options.requests, model.missing)
         return
     print(f"# Does generation help?\n\nWritten by `python benchmarks/generation.py`; replies of {model.identity}.\n")
-    for name, protocol in runs:
-        folder = standard_folder(options.data / name, options.home)
-        is_test_only = f"{name}/{protocol}" in options.test_only
-        print(
-            section(folder, name, protocol, options.home, model, options.users, is_test_only, options.templates),
-            flush=True,
-        )
+    for run in runs:
+        print(section(run, model), flush=True)
 
 
-def section(
-    folder: Path,
-    name: str,
-    protocol: ProtocolName,
-    home: Path,
-    model: Replayed,
-    users: int | None,
-    is_test_only: bool,
-    templates: Path | None,
-) -> str:
+def section(run: Asked, model: Replayed) -> str:
     """The ablation of one data set as Markdown."""
-    start = time.perf_counter()
-    config = configuration(name, home, templates)
-    prepared = sampled(prepare(source_of(folder), config), users, config.seed)
+    start, config = time.perf_counter(), run.config
+    prepared = sampled(prepare(source_of(run.folder), config), run.users, config.seed)
     spent: dict[str, Spent] = {}
-    judge = judge_variants if is_test_only else judge_and_choose
+    judge = judge_variants if run.is_test_only else judge_and_choose
     result = judge(
         "generation",
         lambda part: variants_asked(part, config, asking(model, spent if part is prepared else {})),
         OFF,
         prepared,
         config,
-        protocol=protocol,
+        protocol=run.protocol,
         step_days=7,
         say=note,
     )
-    drawn = "" if users is None else f"a sample of {users:,} users; "
-    facts = f"{drawn}{result.protocol.users:,} users judged, {result.protocol.items:,} items, protocol {protocol}"
+    drawn = "" if run.users is None else f"a sample of {run.users:,} users; "
+    facts = f"{drawn}{result.protocol.users:,} users judged, {result.protocol.items:,} items, protocol {run.protocol}"
     minutes = (time.perf_counter() - start) / 60
     return "\n".join(
         [
-            f"## {name}, {protocol}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
+            f"## {run.name}, {run.protocol}\n\n{facts}; judged in {minutes:.1f} minutes.\n",
             ablation_markdown(result),
-            f"\n{choice_line(result)}" if not is_test_only else "",
+            f"\n{choice_line(result)}" if not run.is_test_only else "",
             f"\nnDCG@{result.protocol.k} by segment:\n",
             segments(result),
             "\nWhat each scheme took (the chain asks for its synthetic items again, with profiles):\n",
@@ -209,32 +211,22 @@ def sampled(prepared: Prepared, users: int | None, seed: int) -> Prepared:
     return replace(prepared, data=replace(prepared.data, interactions=kept))
 
 
-def collect(
-    folder: Path,
-    name: str,
-    protocol: ProtocolName,
-    home: Path,
-    model: Replayed,
-    users: int | None,
-    is_test_only: bool,
-    templates: Path | None,
-) -> None:
+def collect(run: Asked, model: Replayed) -> None:
     """Note every request of the variants that has no reply; nothing is encoded for it."""
-    config = configuration(name, home, templates)
+    config, protocol = run.config, run.protocol
     blind = config.recommenders.model_copy(update={"enabled": ("popularity",)})
-    prepared = prepare(source_of(folder), config.model_copy(update={"recommenders": blind}))
-    prepared = sampled(prepared, users, config.seed)
-    parts = [prepared] if is_test_only else [prepared, validation_part(prepared, protocol=protocol, step_days=7)[0]]
-    for part in parts:
+    prepared = prepare(source_of(run.folder), config.model_copy(update={"recommenders": blind}))
+    prepared = sampled(prepared, run.users, config.seed)
+    inside = [] if run.is_test_only else [validation_part(prepared, protocol=protocol, step_days=7)[0]]
+    for part in (prepared, *inside):
         split = (split_by_time if protocol == "time" else split_leave_one_out)(part.data.interactions)
         data = training_set(part, split, config, only_known_items=True)
         data = replace(data, item_vectors={"text_llm": np.zeros((data.n_items, 1), dtype=np.float32)})
-        past = past_to_tell(split, part.data)
-        ask = asking(model, {})
+        past, ask = past_to_tell(split, part.data), asking(model, {})
         for variant in variants_asked(part, config, ask):
             if variant.name != OFF and (model.replies or variant.name not in CHAINED):
                 generate(past, data, variant.config, ask=ask, encode=no_vectors)
-            note(f"{name}, {protocol}, {variant.name}: {len(model.missing):,} requests without a reply")
+            note(f"{run.name}, {protocol}, {variant.name}: {len(model.missing):,} requests without a reply")
 
 
 def no_vectors(texts: pl.Series) -> np.ndarray:
